@@ -1,7 +1,7 @@
 # dbpatterns: build, install and check with PGXS.
 #
 #   make && make install && make installcheck PG_CONFIG=...   for packagers
-#   make demo | test | matrix | bench                         on a bare machine
+#   make demo | test | matrix | bench | check-rules           on a bare machine
 #
 # Every list below is explicit, so that its order is part of the source.
 
@@ -10,24 +10,65 @@ EXTVERSION = 0.1.0
 MODULE_big = dbpatterns
 
 OBJS = \
+	src/core/append.o \
+	src/core/codec.o \
+	src/core/codec_key.o \
+	src/core/codec_probe.o \
+	src/core/codec_put.o \
+	src/core/codec_sql.o \
+	src/core/codec_time.o \
+	src/core/codec_types.o \
+	src/core/ddl.o \
+	src/core/decode.o \
+	src/core/locks.o \
+	src/core/names.o \
+	src/core/owner.o \
+	src/core/progress.o \
+	src/core/registry.o \
+	src/core/relstate.o \
+	src/core/sql.o \
+	src/core/trigger.o \
+	src/core/version.o \
 	src/dbpatterns.o
 
 # Fragments of the install script, in the order they are concatenated.
 INSTALL_SQL = \
-	sql/install/00_schema.sql
+	sql/install/00_schema.sql \
+	sql/install/10_codec.sql \
+	sql/install/20_registry.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
 DATA = $(wildcard sql/upgrade/dbpatterns--*--*.sql)
 
 PG_CPPFLAGS = -I$(srcdir)/src -DDBP_VERSION='"$(EXTVERSION)"'
 
-# pg_regress compares test/sql/x.sql with expected/x.out.
-REGRESS =
+# Both compare with expected/: test/sql/x.sql, test/isolation/specs/x-y.spec.
+REGRESS = core_codec core_codec_limits core_codec_random
 REGRESS_OPTS = --inputdir=test
+ISOLATION =
+ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
+PROVE_TESTS = test/tap/*.pl
+
+# The commands of the second group find or install PostgreSQL themselves.
+BARE_GOALS = demo test matrix bench check-rules
 
 PG_CONFIG ?= pg_config
+ifeq ($(filter $(BARE_GOALS),$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+endif
+
+# Every object is built anew when a header changes: few files, no surprises.
+$(OBJS): $(wildcard src/*/*.h)
 
 $(DATA_built): $(INSTALL_SQL) dbpatterns.control
 	cat $(INSTALL_SQL) > $@
+
+demo test matrix:
+	@bash test/setup/$@.sh
+bench:
+	@bash test/bench/run.sh
+check-rules:
+	@bash test/check/rules.sh
+
+.PHONY: $(BARE_GOALS)

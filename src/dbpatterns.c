@@ -13,8 +13,13 @@
  */
 #include "postgres.h"
 
+#include "core/append.h"
+#include "core/registry.h"
+#include "core/relstate.h"
 #include "fmgr.h"
+#include "utils/catcache.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
 PG_MODULE_MAGIC;
 
@@ -23,5 +28,12 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	/* Preloaded by the postmaster, we come before the caches. */
+	if (CacheMemoryContext == NULL)
+		CreateCacheMemoryContext();
+
+	dbp_relstate_init();
+	dbp_append_init();
+	dbp_registry_init();
 	MarkGUCPrefixReserved("dbpatterns");
 }

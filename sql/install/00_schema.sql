@@ -5,7 +5,6 @@
 -- so that nobody can plant an object under one of our names beforehand.
 CREATE SCHEMA dbpatterns;
 CREATE SCHEMA _dbpatterns;
-GRANT USAGE ON SCHEMA dbpatterns, _dbpatterns TO PUBLIC;
 
 COMMENT ON SCHEMA dbpatterns IS 'dbpatterns: functions and views to use';
 COMMENT ON SCHEMA _dbpatterns IS 'dbpatterns: tables, trigger functions and helpers; not to be used directly';

@@ -20,4 +20,63 @@
 #error "dbpatterns needs PostgreSQL 15 or newer"
 #endif
 
+/* 16: pg_class_ownercheck and friends became one function. */
+#if PG_VERSION_NUM < 160000
+#include "catalog/pg_class.h"
+#include "utils/acl.h"
+static inline bool
+object_ownercheck(Oid classid, Oid objectid, Oid roleid)
+{
+	Assert(classid == RelationRelationId);
+	return pg_class_ownercheck(objectid, roleid);
+}
+#endif
+
+/* 16: ExecInsertIndexTuples learned to touch summarizing indexes only. */
+#if PG_VERSION_NUM < 160000
+#include "executor/executor.h"
+#define ExecInsertIndexTuples(info, slot, estate, update, nodup, conflict, arbiters, summarizing) \
+	ExecInsertIndexTuples(info, slot, estate, update, nodup, conflict, arbiters)
+#endif
+
+/* 17: infinite intervals. */
+#if PG_VERSION_NUM < 170000
+#define INTERVAL_IS_NOBEGIN(i)	false
+#define INTERVAL_IS_NOEND(i)	false
+#endif
+
+/* 18: virtual generated columns. */
+#if PG_VERSION_NUM < 180000
+#define ATTRIBUTE_GENERATED_VIRTUAL	'v'
+#endif
+
+/* 18: whether a deferrable primary key counts is the caller's choice. */
+#if PG_VERSION_NUM < 180000
+#include "utils/rel.h"
+#define RelationGetPrimaryKeyIndex(rel, deferrable_ok)	RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* 16: memory of settings comes from guc_malloc. */
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(elevel, size)	malloc(size)
+#endif
+
+/* 16: a type name that does not resolve can be reported softly. */
+#include "parser/parse_type.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#endif
+static inline bool
+dbp_parse_type(const char *name, Oid *type, int32 *typmod)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext escontext = {T_ErrorSaveContext};
+
+	return parseTypeString(name, type, typmod, (Node *) &escontext);
+#else
+	parseTypeString(name, type, typmod, true);
+	return OidIsValid(*type);
+#endif
+}
+
 #endif							/* DBP_COMPAT_H */

@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * sql.c
+ *	  Running SQL text from C.
+ *
+ * Thin wrappers around SPI, for work that is not on a hot path.  The caller
+ * has connected to SPI and, where rights matter, entered the owner's scope.
+ * User text never becomes part of the SQL: names come from core/names, values
+ * travel as parameters.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/core/sql.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/sql.h"
+#include "lib/stringinfo.h"
+#include "utils/snapmgr.h"
+
+static uint64
+run(const char *sql, int nparams, const DbpParam *params, Snapshot snapshot)
+{
+	Oid			types[16];
+	Datum		values[16];
+	char		nulls[16];
+	SPIPlanPtr	plan;
+	int			rc;
+
+	Assert(nparams <= lengthof(types));
+	for (int i = 0; i < nparams; i++)
+	{
+		types[i] = params[i].type;
+		values[i] = params[i].value;
+		nulls[i] = params[i].isnull ? 'n' : ' ';
+	}
+
+	plan = SPI_prepare(sql, nparams, types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
+	rc = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
+							  false, true, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI failed for \"%s\": %s", sql, SPI_result_code_string(rc));
+	SPI_freeplan(plan);
+	return SPI_processed;
+}
+
+/*
+ * dbp_sql_command runs a utility command or other text without parameters.
+ */
+void
+dbp_sql_command(const char *format,...)
+{
+	StringInfoData sql;
+	int			rc;
+
+	initStringInfo(&sql);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, format);
+		needed = appendStringInfoVA(&sql, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&sql, needed);
+	}
+
+	rc = SPI_execute(sql.data, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI failed for \"%s\": %s", sql.data, SPI_result_code_string(rc));
+	pfree(sql.data);
+}
+
+/*
+ * dbp_sql_query runs a query and returns the number of rows; dbp_sql_value
+ * and dbp_sql_text read them from SPI_tuptable.
+ */
+uint64
+dbp_sql_query(const char *sql, int nparams, const DbpParam *params)
+{
+	return run(sql, nparams, params, InvalidSnapshot);
+}
+
+/*
+ * dbp_sql_query_latest sees all that is committed now, whatever snapshot the
+ * transaction has; for catalogs of ours, as the server does for its own.
+ */
+uint64
+dbp_sql_query_latest(const char *sql, int nparams, const DbpParam *params)
+{
+	Snapshot	snapshot;
+	uint64		rows;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	rows = run(sql, nparams, params, snapshot);
+	UnregisterSnapshot(snapshot);
+	return rows;
+}
+
+/*
+ * dbp_sql_value returns a value of the last query's result, row and column
+ * counted from 0.
+ */
+Datum
+dbp_sql_value(uint64 row, int column, bool *isnull)
+{
+	bool		null;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+									  column + 1, &null);
+
+	if (isnull != NULL)
+		*isnull = null;
+	else if (null)
+		elog(ERROR, "unexpected null in column %d", column + 1);
+	return value;
+}
+
+/*
+ * dbp_sql_text returns it as text, NULL for NULL.
+ */
+char *
+dbp_sql_text(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column + 1);
+}
