@@ -10,6 +10,35 @@ EXTVERSION = 0.1.0
 MODULE_big = dbpatterns
 
 OBJS = \
+	src/audit/batch.o \
+	src/audit/block.o \
+	src/audit/capture.o \
+	src/audit/change.o \
+	src/audit/check.o \
+	src/audit/ddl.o \
+	src/audit/enable.o \
+	src/audit/erase.o \
+	src/audit/gaps.o \
+	src/audit/history.o \
+	src/audit/leaf.o \
+	src/audit/lives.o \
+	src/audit/log.o \
+	src/audit/merkle.o \
+	src/audit/options.o \
+	src/audit/probe.o \
+	src/audit/read.o \
+	src/audit/replay.o \
+	src/audit/restore.o \
+	src/audit/scan.o \
+	src/audit/seal.o \
+	src/audit/shape.o \
+	src/audit/slots.o \
+	src/audit/state.o \
+	src/audit/triggers.o \
+	src/audit/trail.o \
+	src/audit/txn.o \
+	src/audit/undo.o \
+	src/audit/verify.o \
 	src/core/append.o \
 	src/core/codec.o \
 	src/core/codec_key.o \
@@ -35,7 +64,11 @@ OBJS = \
 INSTALL_SQL = \
 	sql/install/00_schema.sql \
 	sql/install/10_codec.sql \
-	sql/install/20_registry.sql
+	sql/install/20_registry.sql \
+	sql/install/30_audit.sql \
+	sql/install/31_audit_read.sql \
+	sql/install/32_audit_seal.sql \
+	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
 DATA = $(wildcard sql/upgrade/dbpatterns--*--*.sql)
@@ -43,10 +76,16 @@ DATA = $(wildcard sql/upgrade/dbpatterns--*--*.sql)
 PG_CPPFLAGS = -I$(srcdir)/src -DDBP_VERSION='"$(EXTVERSION)"'
 
 # Both compare with expected/: test/sql/x.sql, test/isolation/specs/x-y.spec.
-REGRESS = core_codec core_codec_limits core_codec_random
+REGRESS = core_install core_codec core_codec_limits core_codec_random \
+	audit_dml audit_partition audit_cascade audit_txn audit_options \
+	audit_refused audit_schema audit_rights audit_maintain audit_values \
+	audit_read audit_read_past audit_read_rights audit_undo \
+	audit_seal audit_seal_purge audit_erase core_registry
 REGRESS_OPTS = --inputdir=test
-ISOLATION =
+ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
+	audit-maintain audit-partition audit-seal
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
+TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl
 
 # The commands of the second group find or install PostgreSQL themselves.

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "audit/audit.h"
 #include "core/append.h"
 #include "core/registry.h"
 #include "core/relstate.h"
@@ -35,5 +36,6 @@ _PG_init(void)
 	dbp_relstate_init();
 	dbp_append_init();
 	dbp_registry_init();
+	dbp_audit_init();
 	MarkGUCPrefixReserved("dbpatterns");
 }

@@ -1,0 +1,215 @@
+-- Audit trail: one append-only log for all audited tables.
+
+INSERT INTO _dbpatterns.pattern VALUES ('audit', 80);
+
+-- Identity of an audited table that outlives rename, dump and restore.
+-- target is NULL once the table is dropped, and for temporary tables, which
+-- are known by name only (their OIDs mean nothing in a dump).
+CREATE TABLE _dbpatterns.audit_relation (
+    relation integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    target   regclass UNIQUE,
+    temporary_name name UNIQUE
+);
+SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_relation', '');
+SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_relation_relation_seq', '');
+
+-- Every layout an audited table has had: one row each time a name, a column,
+-- a type or the key changes.  Log entries point here, so that old entries
+-- stay readable.  columns[i] has type types[i], attribute number attnums[i]
+-- in relation OID table_oid, and the lasting column number numbers[i], which
+-- a rename does not change.
+CREATE TABLE _dbpatterns.audit_shape (
+    shape       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    relation    integer NOT NULL,
+    schema_name name NOT NULL,
+    table_name  name NOT NULL,
+    table_oid   bigint NOT NULL,
+    columns     name[] NOT NULL,
+    types       text[] NOT NULL,
+    attnums     smallint[] NOT NULL,
+    numbers     smallint[] NOT NULL,
+    key         name[] NOT NULL,
+    since       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX audit_shape_relation ON _dbpatterns.audit_shape (relation, shape);
+SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_shape', '');
+SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_shape_shape_seq', '');
+
+-- Entry numbers.  A batch of at most 1024 entries takes one number when it
+-- is written, while the rows it speaks of are still locked; so entries of one
+-- row are numbered in the order the row was changed, whatever the clocks of
+-- the transactions say.
+CREATE SEQUENCE _dbpatterns.audit_id INCREMENT BY 1024 MINVALUE 1024 START 1024;
+SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_id', '');
+
+-- The log.  Fixed-width columns first; names live in audit_shape, who and
+-- when in audit_txn.
+CREATE TABLE _dbpatterns.audit_log (
+    xact_time      timestamptz NOT NULL,  -- transaction start, the partition key
+    id             bigint NOT NULL,       -- order of changes
+    txn            bigint NOT NULL,       -- audit_txn.txn
+    statement_time timestamptz,           -- statement start; NULL: the same
+    row_key        bigint,                -- identity of relation and key; NULL without a key
+    old_row_key    bigint,                -- only when the change altered the key
+    shape          integer NOT NULL,
+    op             "char" NOT NULL,       -- I U D T, M = marker
+    old            jsonb,                 -- D: the row; U: its changed columns
+    new            jsonb                  -- I: the row; U: its key and changed columns
+) PARTITION BY RANGE (xact_time);
+
+-- Who and when, once per transaction, and again from entry number "since" on
+-- when one of these facts changed inside the transaction.
+CREATE TABLE _dbpatterns.audit_txn (
+    xact_time        timestamptz NOT NULL,
+    txn              bigint NOT NULL,     -- number of the transaction's first entry
+    since            bigint NOT NULL,
+    xid              xid8 NOT NULL,
+    query_id         bigint,
+    pid              integer NOT NULL,
+    client_addr      inet,
+    login_role       text NOT NULL,       -- authenticated as
+    session_role     text NOT NULL,       -- after SET SESSION AUTHORIZATION
+    set_role         text NOT NULL,       -- after SET ROLE
+    effective_role   text NOT NULL,       -- inside SECURITY DEFINER functions
+    application_name text,
+    context          jsonb
+) PARTITION BY RANGE (xact_time);
+
+-- Rows that no partition takes: a failed DML for want of a partition is
+-- worse than a partition to be drained (audit_run does that).
+CREATE TABLE _dbpatterns.audit_log_default PARTITION OF _dbpatterns.audit_log DEFAULT;
+CREATE TABLE _dbpatterns.audit_txn_default PARTITION OF _dbpatterns.audit_txn DEFAULT;
+
+-- Each partition has indexes of its own, made like those of the default one.
+-- Were they parts of an index on the whole, pg_dump would make them twice: it
+-- knows the partitions, which are no members of the extension, but not the
+-- index they would get by being attached.
+CREATE INDEX audit_log_row_key ON _dbpatterns.audit_log_default (row_key);
+CREATE INDEX audit_log_old_row_key ON _dbpatterns.audit_log_default (old_row_key) WHERE old_row_key IS NOT NULL;
+CREATE INDEX audit_log_order ON _dbpatterns.audit_log_default USING brin (xact_time, id, txn) WITH (autosummarize = on);
+CREATE INDEX audit_txn_txn ON _dbpatterns.audit_txn_default (txn, since);
+SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_log_default', '');
+SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_txn_default', '');
+
+CREATE FUNCTION _dbpatterns.audit_guard() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_audit_guard';
+COMMENT ON FUNCTION _dbpatterns.audit_guard() IS 'refuses UPDATE, DELETE and TRUNCATE on the audit log';
+
+CREATE TRIGGER dbpatterns_guard BEFORE UPDATE OR DELETE ON _dbpatterns.audit_log
+    FOR EACH ROW EXECUTE FUNCTION _dbpatterns.audit_guard();
+CREATE TRIGGER dbpatterns_guard BEFORE UPDATE OR DELETE ON _dbpatterns.audit_txn
+    FOR EACH ROW EXECUTE FUNCTION _dbpatterns.audit_guard();
+CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE ON _dbpatterns.audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.audit_guard();
+CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE ON _dbpatterns.audit_txn
+    FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.audit_guard();
+CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE ON _dbpatterns.audit_log_default
+    FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.audit_guard();
+CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE ON _dbpatterns.audit_txn_default
+    FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.audit_guard();
+CREATE FUNCTION dbpatterns.audit_trigger() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_audit_trigger';
+COMMENT ON FUNCTION dbpatterns.audit_trigger() IS
+    'trigger function of the audit trail; audit_enable creates its triggers';
+
+CREATE FUNCTION dbpatterns.audit_enable(
+    target regclass,
+    exclude name[] DEFAULT '{}',
+    redact name[] DEFAULT '{}',
+    capture text DEFAULT 'diff',
+    operations text DEFAULT 'IUDT',
+    key name[] DEFAULT NULL,
+    truncate_rows boolean DEFAULT false,
+    fire text DEFAULT 'origin')
+RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_audit_enable';
+COMMENT ON FUNCTION dbpatterns.audit_enable(regclass, name[], name[], text, text, name[], boolean, text) IS
+    'logs every change of a table from now on';
+
+CREATE FUNCTION dbpatterns.audit_disable(target regclass) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dbpatterns_audit_disable';
+COMMENT ON FUNCTION dbpatterns.audit_disable(regclass) IS
+    'stops logging changes of a table; its log entries stay';
+
+CREATE FUNCTION dbpatterns.audit_check(
+    target regclass DEFAULT NULL,
+    OUT severity text, OUT object text, OUT problem text, OUT remedy text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_audit_check';
+COMMENT ON FUNCTION dbpatterns.audit_check(regclass) IS
+    'what stands between a table and a complete audit trail';
+
+CREATE FUNCTION dbpatterns.audit_set_context(context jsonb) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_audit_set_context';
+COMMENT ON FUNCTION dbpatterns.audit_set_context(jsonb) IS
+    'attaches application facts (user, request) to the audit entries of this transaction';
+
+CREATE PROCEDURE dbpatterns.audit_run(
+    every interval DEFAULT '1 month',
+    ahead interval DEFAULT '3 months',
+    keep interval DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_audit_run';
+COMMENT ON PROCEDURE dbpatterns.audit_run(interval, interval, interval) IS
+    'creates log partitions ahead of time, drains the default ones, purges what is older than keep';
+
+CREATE PROCEDURE dbpatterns.audit_purge(before timestamptz)
+LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_audit_purge';
+COMMENT ON PROCEDURE dbpatterns.audit_purge(timestamptz) IS
+    'removes log entries of transactions that began before a time';
+
+-- Every entry with its names and its who and when.  It shows all tables to
+-- whoever may read it: grant it to auditors only.
+CREATE VIEW dbpatterns.audit_entries AS
+SELECT e.id,
+       e.txn AS transaction,
+       t.xid,
+       e.xact_time,
+       coalesce(e.statement_time, e.xact_time) AS statement_time,
+       r.target,
+       s.schema_name,
+       s.table_name,
+       e.op,
+       e.old,
+       e.new,
+       t.login_role,
+       t.session_role,
+       t.set_role,
+       t.effective_role,
+       t.application_name,
+       t.client_addr,
+       t.pid,
+       t.query_id,
+       t.context
+FROM _dbpatterns.audit_log e
+LEFT JOIN _dbpatterns.audit_shape s ON s.shape OPERATOR(pg_catalog.=) e.shape
+LEFT JOIN _dbpatterns.audit_relation r ON r.relation OPERATOR(pg_catalog.=) s.relation
+LEFT JOIN LATERAL (
+    SELECT x.*
+    FROM _dbpatterns.audit_txn x
+    WHERE x.xact_time OPERATOR(pg_catalog.=) e.xact_time
+      AND x.txn OPERATOR(pg_catalog.=) e.txn
+      AND x.since OPERATOR(pg_catalog.<=) e.id
+    ORDER BY x.since DESC
+    LIMIT 1) t ON true;
+COMMENT ON VIEW dbpatterns.audit_entries IS
+    'the whole audit log in readable form, names as they were when the entry was written; for auditors';
+
+CREATE VIEW dbpatterns.audit_status AS
+SELECT g.target,
+       g.options,
+       g.enabled_at,
+       g.enabled_by,
+       pg_catalog.count(t.oid) FILTER (WHERE t.tgenabled OPERATOR(pg_catalog.=) ANY ('{O,A}'::pg_catalog."char"[]))
+           OPERATOR(pg_catalog.=)
+           CASE WHEN pg_catalog.strpos(g.options OPERATOR(pg_catalog.->>) 'operations', 'T') OPERATOR(pg_catalog.>) 0
+                THEN 3 ELSE 2 END AS active
+FROM _dbpatterns.registry g
+LEFT JOIN pg_catalog.pg_trigger t
+  ON t.tgrelid OPERATOR(pg_catalog.=) g.target
+ AND t.tgfoid OPERATOR(pg_catalog.=) 'dbpatterns.audit_trigger()'::pg_catalog.regprocedure
+ AND t.tgqual IS NULL
+ AND t.tgname OPERATOR(pg_catalog.=) ANY ('{dbpatterns_80_audit,dbpatterns_81_audit,dbpatterns_82_audit}'::pg_catalog.name[])
+WHERE g.pattern OPERATOR(pg_catalog.=) 'audit'
+GROUP BY g.target, g.options, g.enabled_at, g.enabled_by;
+COMMENT ON VIEW dbpatterns.audit_status IS
+    'audited tables with their options, and whether their triggers are there and enabled';

@@ -1,0 +1,38 @@
+-- Who may call what.  Everything is taken from PUBLIC first; what is given back
+-- below either changes nothing, or checks in C that its caller owns the table.
+GRANT USAGE ON SCHEMA dbpatterns TO PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA _dbpatterns FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA dbpatterns FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA dbpatterns FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA _dbpatterns FROM PUBLIC;
+
+-- What is where, and how long it takes.
+GRANT SELECT ON dbpatterns.status, dbpatterns.audit_status TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    dbpatterns."check"(regclass),
+    dbpatterns.audit_check(regclass)
+TO PUBLIC;
+
+-- Rows and their JSONB images.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.row_to_jsonb(record),
+    dbpatterns.row_from_jsonb(anyelement, jsonb)
+TO PUBLIC;
+
+-- Owners switch the trail of their tables; the trigger function is checked
+-- when a trigger is created.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.audit_enable(regclass, name[], name[], text, text, name[], boolean, text),
+    dbpatterns.audit_disable(regclass),
+    dbpatterns.audit_trigger(),
+    dbpatterns.audit_set_context(jsonb)
+TO PUBLIC;
+
+-- The log of a table, for its owner and for auditors: checked in C.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.audit_history(regclass, jsonb, timestamptz, timestamptz),
+    dbpatterns.audit_changes(regclass, timestamptz, timestamptz, jsonb),
+    dbpatterns.audit_row_at(regclass, jsonb, timestamptz),
+    dbpatterns.audit_table_at(regclass, timestamptz),
+    dbpatterns.audit_undo(bigint, boolean)
+TO PUBLIC;

@@ -1,0 +1,350 @@
+/*-------------------------------------------------------------------------
+ *
+ * shape.c
+ *	  Lasting identity of audited tables and their layouts.
+ *
+ * Log entries outlive names.  An entry points to a shape: the layout its table
+ * had when it was written.  All shapes of a table share its relation number,
+ * which survives rename, dump and restore.
+ *
+ * A column is known by a number of ours that a rename does not change.  Within
+ * one life of the table attribute numbers tell which column was renamed; a
+ * restored table has a new OID and new attribute numbers, and since a restore
+ * renames nothing, columns are then matched by name.
+ *
+ * Two sessions may record the same layout at once.  That is harmless: both
+ * shapes say the same.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/audit/shape.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "audit/audit.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "compat/compat.h"
+#include "core/append.h"
+#include "core/names.h"
+#include "core/owner.h"
+#include "core/sql.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* The arrays of an audit_shape row, by column. */
+typedef struct Layout
+{
+	int			ncolumns;
+	Datum	   *columns;		/* name */
+	Datum	   *types;			/* text */
+	Datum	   *attnums;		/* int2 */
+	Datum	   *numbers;		/* int2 */
+	int			nkeys;
+	Datum	   *key;			/* name */
+} Layout;
+
+/*
+ * dbp_audit_root returns the topmost partitioned ancestor of rel, or rel itself.
+ */
+Oid
+dbp_audit_root(Relation rel)
+{
+	List	   *ancestors;
+
+	if (!rel->rd_rel->relispartition)
+		return RelationGetRelid(rel);
+	ancestors = get_partition_ancestors(RelationGetRelid(rel));
+	return ancestors == NIL ? RelationGetRelid(rel) : llast_oid(ancestors);
+}
+
+/*
+ * dbp_audit_key_columns returns the names of the columns that identify a row:
+ * those of the options, or the primary key's, or none.
+ */
+List *
+dbp_audit_key_columns(Relation root, const AuditOptions *options)
+{
+	List	   *key = NIL;
+	Oid			indexid;
+	Relation	index;
+
+	if (options->key != NIL)
+		return options->key;
+
+	indexid = RelationGetPrimaryKeyIndex(root, true);
+	if (!OidIsValid(indexid))
+		return NIL;
+	index = index_open(indexid, AccessShareLock);
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		AttrNumber	attno = index->rd_index->indkey.values[i];
+
+		key = lappend(key, pstrdup(NameStr(TupleDescAttr(RelationGetDescr(root),
+														 attno - 1)->attname)));
+	}
+	index_close(index, AccessShareLock);
+	return key;
+}
+
+/*
+ * dbp_audit_relation_number returns the lasting number of a table, giving it one
+ * if it has none yet.  Caller: SPI connected, log owner entered.
+ */
+int
+dbp_audit_relation_number(Relation root)
+{
+	bool		temporary = (root->rd_rel->relpersistence == RELPERSISTENCE_TEMP);
+	DbpParam	param;
+	const char *lookup;
+	const char *insert;
+
+	if (temporary)
+	{
+		param = DBP_PARAM(NAMEOID, NameGetDatum(&root->rd_rel->relname));
+		lookup = "SELECT relation FROM _dbpatterns.audit_relation WHERE temporary_name = $1";
+		insert = "INSERT INTO _dbpatterns.audit_relation (temporary_name) VALUES ($1)"
+			" ON CONFLICT DO NOTHING";
+	}
+	else
+	{
+		param = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(root)));
+		lookup = "SELECT relation FROM _dbpatterns.audit_relation WHERE target = $1";
+		insert = "INSERT INTO _dbpatterns.audit_relation (target) VALUES ($1)"
+			" ON CONFLICT DO NOTHING";
+	}
+
+	if (dbp_sql_query_latest(lookup, 1, &param) == 0)
+	{
+		dbp_sql_query_latest(insert, 1, &param);
+		if (dbp_sql_query_latest(lookup, 1, &param) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not register table %s for auditing",
+							dbp_relation_name(root)),
+					 errhint("Another session registered it at the same time; retry the transaction.")));
+	}
+	return DatumGetInt32(dbp_sql_value(0, 0, NULL));
+}
+
+static void
+current_layout(Relation root, List *key, Layout *layout)
+{
+	TupleDesc	desc = RelationGetDescr(root);
+	ListCell   *lc;
+	int			n = 0;
+
+	layout->columns = palloc(sizeof(Datum) * desc->natts);
+	layout->types = palloc(sizeof(Datum) * desc->natts);
+	layout->attnums = palloc(sizeof(Datum) * desc->natts);
+	layout->numbers = palloc(sizeof(Datum) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		layout->columns[n] = NameGetDatum(&att->attname);
+		layout->types[n] = CStringGetTextDatum(format_type_extended(att->atttypid, att->atttypmod,
+																	FORMAT_TYPE_TYPEMOD_GIVEN |
+																	FORMAT_TYPE_FORCE_QUALIFY));
+		layout->attnums[n] = Int16GetDatum(att->attnum);
+		n++;
+	}
+	layout->ncolumns = n;
+
+	layout->nkeys = 0;
+	layout->key = palloc(sizeof(Datum) * list_length(key));
+	foreach(lc, key)
+	{
+		Name		name = palloc(NAMEDATALEN);
+
+		namestrcpy(name, lfirst(lc));
+		layout->key[layout->nkeys++] = NameGetDatum(name);
+	}
+}
+
+/*
+ * number_columns gives each column its lasting number: that of the same
+ * column in the last shape, or the next free one.
+ */
+static void
+number_columns(Layout *layout, const Layout *last, bool same_life, int next)
+{
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		int			found = -1;
+
+		for (int j = 0; j < last->ncolumns && found < 0; j++)
+		{
+			if (same_life
+				? DatumGetInt16(layout->attnums[i]) == DatumGetInt16(last->attnums[j])
+				: strcmp(NameStr(*DatumGetName(layout->columns[i])),
+						 NameStr(*DatumGetName(last->columns[j]))) == 0)
+				found = j;
+		}
+		layout->numbers[i] = found >= 0 ? last->numbers[found] : Int16GetDatum(next++);
+	}
+}
+
+static void
+read_array(int column, Oid type, int16 length, bool byval, char align,
+		   Datum **values, int *count)
+{
+	deconstruct_array(DatumGetArrayTypeP(dbp_sql_value(0, column, NULL)),
+					  type, length, byval, align, values, NULL, count);
+}
+
+/*
+ * read_layout reads columns 3 to 7 of the query in dbp_audit_relation_shape.
+ */
+static void
+read_layout(Layout *layout)
+{
+	int			n;
+
+	read_array(3, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+			   &layout->columns, &layout->ncolumns);
+	read_array(4, TEXTOID, -1, false, TYPALIGN_INT, &layout->types, &n);
+	read_array(5, INT2OID, 2, true, TYPALIGN_SHORT, &layout->attnums, &n);
+	read_array(6, INT2OID, 2, true, TYPALIGN_SHORT, &layout->numbers, &n);
+	read_array(7, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+			   &layout->key, &layout->nkeys);
+}
+
+static bool
+same_names(int n, const Datum *a, int m, const Datum *b)
+{
+	if (n != m)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(NameStr(*DatumGetName(a[i])), NameStr(*DatumGetName(b[i]))) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool
+same_layout(const Layout *a, const Layout *b)
+{
+	if (!same_names(a->ncolumns, a->columns, b->ncolumns, b->columns) ||
+		!same_names(a->nkeys, a->key, b->nkeys, b->key))
+		return false;
+	for (int i = 0; i < a->ncolumns; i++)
+	{
+		if (DatumGetInt16(a->attnums[i]) != DatumGetInt16(b->attnums[i]) ||
+			strcmp(TextDatumGetCString(a->types[i]), TextDatumGetCString(b->types[i])) != 0)
+			return false;
+	}
+	return true;
+}
+
+static Datum
+name_array(Datum *names, int count)
+{
+	return PointerGetDatum(construct_array(names, count, NAMEOID, NAMEDATALEN,
+										   false, TYPALIGN_CHAR));
+}
+
+static int
+insert_shape(Relation root, int relation, const Layout *layout)
+{
+	Name		nsp = palloc(NAMEDATALEN);
+	DbpParam	params[9];
+
+	namestrcpy(nsp, root->rd_rel->relpersistence == RELPERSISTENCE_TEMP
+			   ? "pg_temp" : get_namespace_name(RelationGetNamespace(root)));
+	params[0] = DBP_PARAM(INT4OID, Int32GetDatum(relation));
+	params[1] = DBP_PARAM(NAMEOID, NameGetDatum(nsp));
+	params[2] = DBP_PARAM(NAMEOID, NameGetDatum(&root->rd_rel->relname));
+	params[3] = DBP_PARAM(INT8OID, Int64GetDatum((int64) RelationGetRelid(root)));
+	params[4] = DBP_PARAM(NAMEARRAYOID,
+						  name_array(layout->columns, layout->ncolumns));
+	params[5] = DBP_PARAM(TEXTARRAYOID,
+						  PointerGetDatum(construct_array(layout->types, layout->ncolumns,
+														  TEXTOID, -1, false, TYPALIGN_INT)));
+	params[6] = DBP_PARAM(INT2ARRAYOID,
+						  PointerGetDatum(construct_array(layout->attnums, layout->ncolumns,
+														  INT2OID, 2, true, TYPALIGN_SHORT)));
+	params[7] = DBP_PARAM(INT2ARRAYOID,
+						  PointerGetDatum(construct_array(layout->numbers, layout->ncolumns,
+														  INT2OID, 2, true, TYPALIGN_SHORT)));
+	params[8] = DBP_PARAM(NAMEARRAYOID,
+						  name_array(layout->key, layout->nkeys));
+	dbp_sql_query_latest("INSERT INTO _dbpatterns.audit_shape (relation, schema_name, table_name,"
+						 " table_oid, columns, types, attnums, numbers, key)"
+						 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING shape",
+						 9, params);
+	return DatumGetInt32(dbp_sql_value(0, 0, NULL));
+}
+
+/*
+ * dbp_audit_relation_shape returns the shape of root as it is now, recording it
+ * if it differs from the last one, and the table's relation number.
+ */
+int
+dbp_audit_relation_shape(Relation root, List *key, int *relation)
+{
+	DbpOwnerScope scope;
+	DbpParam	param;
+	Layout		now;
+	Layout		last = {0};
+	int			shape;
+	bool		same_life = false;
+	bool		same_name = false;
+	int			next = 1;
+
+	SPI_connect();
+	dbp_enter_owner(&scope, dbp_audit_log_owner());
+
+	*relation = dbp_audit_relation_number(root);
+	current_layout(root, key, &now);
+
+	param = DBP_PARAM(INT4OID, Int32GetDatum(*relation));
+	if (dbp_sql_query_latest("SELECT shape, table_oid, schema_name || '.' || table_name,"
+							 " columns, types, attnums, numbers, key,"
+							 " (SELECT max(n) FROM _dbpatterns.audit_shape a, unnest(a.numbers) n"
+							 "  WHERE a.relation = $1)"
+							 " FROM _dbpatterns.audit_shape WHERE relation = $1"
+							 " ORDER BY shape DESC LIMIT 1", 1, &param) > 0)
+	{
+		bool		temporary = (root->rd_rel->relpersistence == RELPERSISTENCE_TEMP);
+		char	   *name = psprintf("%s.%s", temporary ? "pg_temp" :
+									get_namespace_name(RelationGetNamespace(root)),
+									RelationGetRelationName(root));
+		bool		isnull;
+		Datum		max;
+
+		shape = DatumGetInt32(dbp_sql_value(0, 0, NULL));
+		same_life =
+			DatumGetInt64(dbp_sql_value(0, 1, NULL)) == (int64) RelationGetRelid(root);
+		same_name = strcmp(name, dbp_sql_text(0, 2)) == 0;
+		read_layout(&last);
+		max = dbp_sql_value(0, 8, &isnull);
+		next = isnull ? 1 : DatumGetInt16(max) + 1;
+
+		if (!(same_life && same_name && same_layout(&now, &last)))
+			shape = 0;
+	}
+	else
+		shape = 0;
+
+	if (shape == 0)
+	{
+		number_columns(&now, &last, same_life, next);
+		shape = insert_shape(root, *relation, &now);
+		dbp_audit_state_uncommitted();
+	}
+
+	dbp_leave_owner(&scope);
+	SPI_finish();
+	return shape;
+}

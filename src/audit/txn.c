@@ -1,0 +1,316 @@
+/*-------------------------------------------------------------------------
+ *
+ * txn.c
+ *	  Who and when: one row per writing transaction.
+ *
+ * The facts about a transaction are taken when an entry is captured, written
+ * before the first entry, and written again before the first entry for which
+ * one of them has changed: SET ROLE, another context, another statement's
+ * query id.  If the savepoint they were written under is rolled back, they are
+ * written again with the next batch.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/audit/txn.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "audit/audit.h"
+#include "compat/compat.h"
+#include "core/append.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/inet.h"
+#include "utils/memutils.h"
+#include "utils/xid8.h"
+
+PG_FUNCTION_INFO_V1(dbpatterns_audit_set_context);
+
+/* Setting dbpatterns.audit_context, parsed; NULL when there is none. */
+static char *context_string = NULL;
+static Jsonb *context = NULL;
+static int64 context_serial = 0;
+
+static DbpAppendTarget *target = NULL;
+
+static int64 txn = 0;			/* 0: this transaction has no number yet */
+static int	written_level = 0;	/* 0: facts are not written */
+static AuditFacts written;		/* if written_level > 0 */
+
+/* This backend's client address, found once; inet */
+static bool have_client_addr = false;
+static inet *client_addr = NULL;
+
+/*
+ * dbp_audit_txn_facts returns the facts as they are now, in cxt.
+ */
+AuditFacts *
+dbp_audit_txn_facts(MemoryContext cxt)
+{
+	AuditFacts *facts = MemoryContextAllocZero(cxt, sizeof(AuditFacts));
+
+	facts->session_role = GetSessionUserId();
+	facts->set_role = GetOuterUserId();
+	facts->effective_role = GetUserId();
+	facts->query_id = (int64) pgstat_get_my_query_id();
+	facts->context_serial = context_serial;
+	if (context != NULL)
+	{
+		facts->context = MemoryContextAlloc(cxt, VARSIZE(context));
+		memcpy(facts->context, context, VARSIZE(context));
+	}
+	strlcpy(facts->application_name, application_name ? application_name : "",
+			NAMEDATALEN);
+	return facts;
+}
+
+/*
+ * dbp_audit_txn_facts_hold tells whether facts are still what they were.
+ */
+bool
+dbp_audit_txn_facts_hold(const AuditFacts *facts)
+{
+	return facts->effective_role == GetUserId() &&
+		facts->set_role == GetOuterUserId() &&
+		facts->session_role == GetSessionUserId() &&
+		facts->query_id == (int64) pgstat_get_my_query_id() &&
+		facts->context_serial == context_serial &&
+		strncmp(facts->application_name, application_name ? application_name : "",
+				NAMEDATALEN - 1) == 0;
+}
+
+static bool
+same_facts(const AuditFacts *a, const AuditFacts *b)
+{
+	return a->session_role == b->session_role && a->set_role == b->set_role &&
+		a->effective_role == b->effective_role && a->query_id == b->query_id &&
+		a->context_serial == b->context_serial &&
+		strcmp(a->application_name, b->application_name) == 0;
+}
+
+static inet *
+find_client_addr(void)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	Datum		value;
+
+	if (have_client_addr)
+		return client_addr;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	value = inet_client_addr(fcinfo);
+	if (!fcinfo->isnull)
+	{
+		inet	   *address = DatumGetInetPP(value);
+
+		client_addr = MemoryContextAlloc(CacheMemoryContext, VARSIZE_ANY(address));
+		memcpy(client_addr, address, VARSIZE_ANY(address));
+	}
+	have_client_addr = true;
+	return client_addr;
+}
+
+static Datum
+role_name(Oid role)
+{
+	char	   *name = GetUserNameFromId(role, true);
+
+	return CStringGetTextDatum(name ? name : psprintf("%u", role));
+}
+
+static void
+fill_row(TupleTableSlot *slot, int row, void *arg)
+{
+	int64		since = *(int64 *) arg;
+	Datum	   *values = slot->tts_values;
+	bool	   *isnull = slot->tts_isnull;
+	inet	   *address = find_client_addr();
+
+	memset(isnull, 0, 13 * sizeof(bool));
+	values[0] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[1] = Int64GetDatum(txn);
+	values[2] = Int64GetDatum(since);
+	values[3] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[4] = Int64GetDatum(written.query_id);
+	isnull[4] = (written.query_id == 0);
+	values[5] = Int32GetDatum(MyProcPid);
+	values[6] = PointerGetDatum(address);
+	isnull[6] = (address == NULL);
+	values[7] = role_name(MyProc->roleId);
+	values[8] = role_name(written.session_role);
+	values[9] = role_name(written.set_role);
+	values[10] = role_name(written.effective_role);
+	values[11] = CStringGetTextDatum(written.application_name);
+	isnull[11] = (written.application_name[0] == '\0');
+	values[12] = PointerGetDatum(written.context);
+	isnull[12] = (written.context == NULL);
+}
+
+/*
+ * dbp_audit_txn_begin numbers the transaction by the first number it draws.
+ */
+void
+dbp_audit_txn_begin(int64 first_id)
+{
+	if (txn == 0)
+		txn = first_id;
+}
+
+/*
+ * dbp_audit_txn_number returns the number of this transaction, and sees to it that
+ * facts are written for the entries from number since on; again: even if they
+ * are the ones last written, and the next ones, too.
+ */
+int64
+dbp_audit_txn_number(int64 since, const AuditFacts *facts, bool again)
+{
+	if (written_level == 0 || again || !same_facts(facts, &written))
+	{
+		written = *facts;
+		dbp_append(target, GetCurrentTransactionStartTimestamp(), 1, fill_row, &since);
+		written_level = again ? 0 : GetCurrentTransactionNestLevel();
+	}
+	return txn;
+}
+
+/*
+ * dbp_audit_txn_current returns the number of this transaction, 0 if it has none.
+ */
+int64
+dbp_audit_txn_current(void)
+{
+	return txn;
+}
+
+/*
+ * dbp_audit_txn_end forgets the transaction.
+ */
+void
+dbp_audit_txn_end(void)
+{
+	txn = 0;
+	written_level = 0;
+}
+
+/*
+ * dbp_audit_txn_subabort forgets what was written at nestlevel or deeper.
+ */
+void
+dbp_audit_txn_subabort(int nestlevel)
+{
+	if (written_level >= nestlevel)
+		written_level = 0;
+}
+
+/*
+ * dbp_audit_txn_subcommit hands what was written at nestlevel to the parent.
+ */
+void
+dbp_audit_txn_subcommit(int nestlevel)
+{
+	if (written_level == nestlevel)
+		written_level--;
+}
+
+/*
+ * A context is valid when it is empty or a JSON object that jsonb can hold.
+ * It is parsed here, once; what the audit writes later cannot fail on it.
+ */
+static bool
+check_context(char **newval, void **extra, GucSource source)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Jsonb	   *volatile value = NULL;
+	Jsonb	   *copy;
+
+	*extra = NULL;
+	if (*newval == NULL || (*newval)[0] == '\0')
+		return true;
+
+	PG_TRY();
+	{
+		value = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(*newval)));
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		GUC_check_errdetail("%s", error->detail ? error->detail : error->message);
+		FreeErrorData(error);
+		return false;
+	}
+	PG_END_TRY();
+
+	if (!JB_ROOT_IS_OBJECT((Jsonb *) value))
+	{
+		GUC_check_errdetail("It must be a JSON object.");
+		return false;
+	}
+
+	copy = guc_malloc(LOG, VARSIZE((Jsonb *) value));
+	if (copy == NULL)
+		return false;
+	memcpy(copy, (Jsonb *) value, VARSIZE((Jsonb *) value));
+	*extra = copy;
+	return true;
+}
+
+static void
+assign_context(const char *newval, void *extra)
+{
+	context = extra;
+	context_serial++;
+}
+
+/*
+ * audit_set_context(context jsonb) attaches application facts to the audit
+ * entries of this transaction.
+ *
+ * context: a JSON object, or NULL for none; a second call replaces the first.
+ * It ends with the transaction, so that a pooled connection never carries it
+ * to the next client; a rollback to a savepoint restores the one before.
+ * Raises 22023 when context is not an object.  Takes no lock; runs as the
+ * caller.
+ */
+Datum
+dbpatterns_audit_set_context(PG_FUNCTION_ARGS)
+{
+	char	   *value = "";
+
+	if (!PG_ARGISNULL(0))
+	{
+		Jsonb	   *object = PG_GETARG_JSONB_P(0);
+
+		value = JsonbToCString(NULL, &object->root, VARSIZE(object));
+	}
+	(void) set_config_option("dbpatterns.audit_context", value,
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
+	PG_RETURN_VOID();
+}
+
+/*
+ * dbp_audit_txn_init prepares this backend.
+ */
+void
+dbp_audit_txn_init(void)
+{
+	target = dbp_append_target("audit_txn");
+	DefineCustomStringVariable("dbpatterns.audit_context",
+							   "Application facts for the audit entries of this session, a JSON object.",
+							   "Set it for one transaction with dbpatterns.audit_set_context(jsonb).",
+							   &context_string, "", PGC_USERSET, 0,
+							   check_context, assign_context, NULL);
+}
