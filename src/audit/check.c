@@ -118,7 +118,7 @@ trigger_by_hand(Relation rel)
 {
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = dbp_copy_trigger(&rel->trigdesc->triggers[i]);
 
 		if (TRIGGER_FOR_ROW(trigger->tgtype) && dbp_audit_is_trigger(trigger))
 			return trigger;

@@ -30,20 +30,39 @@ dbp_trigger_data(FunctionCallInfo fcinfo, const char *function)
 }
 
 /*
- * dbp_find_trigger returns an open relation's trigger of that name, or NULL.
+ * dbp_copy_trigger copies what tells a trigger apart: the relation's own goes
+ * with the next invalidation, which any look into a catalog can bring.
+ */
+Trigger *
+dbp_copy_trigger(const Trigger *trigger)
+{
+	Trigger    *copy = palloc(sizeof(Trigger));
+
+	*copy = *trigger;
+	copy->tgname = pstrdup(trigger->tgname);
+	copy->tgargs = palloc(sizeof(char *) * Max(trigger->tgnargs, 1));
+	for (int i = 0; i < trigger->tgnargs; i++)
+		copy->tgargs[i] = pstrdup(trigger->tgargs[i]);
+	copy->tgqual = trigger->tgqual ? pstrdup(trigger->tgqual) : NULL;
+	copy->tgattr = NULL;
+	copy->tgoldtable = NULL;
+	copy->tgnewtable = NULL;
+	return copy;
+}
+
+/*
+ * dbp_find_trigger returns a copy of an open relation's trigger of that name,
+ * or NULL.
  */
 Trigger *
 dbp_find_trigger(Relation rel, const char *name)
 {
 	TriggerDesc *desc = rel->trigdesc;
 
-	if (desc != NULL)
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
 	{
-		for (int i = 0; i < desc->numtriggers; i++)
-		{
-			if (strcmp(desc->triggers[i].tgname, name) == 0)
-				return &desc->triggers[i];
-		}
+		if (strcmp(desc->triggers[i].tgname, name) == 0)
+			return dbp_copy_trigger(&desc->triggers[i]);
 	}
 	return NULL;
 }

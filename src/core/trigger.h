@@ -17,6 +17,7 @@
 #include "fmgr.h"
 
 extern TriggerData *dbp_trigger_data(FunctionCallInfo fcinfo, const char *function);
+extern Trigger *dbp_copy_trigger(const Trigger *trigger);
 extern Trigger *dbp_find_trigger(Relation rel, const char *name);
 
 #endif							/* DBP_TRIGGER_H */
