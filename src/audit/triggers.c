@@ -70,7 +70,7 @@ dbp_audit_own_trigger(Relation rel, int16 kind)
 
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = dbp_copy_trigger(&rel->trigdesc->triggers[i]);
 
 		if ((trigger->tgtype & kind) == kind && dbp_audit_is_trigger(trigger) &&
 			(found == NULL || !dbp_audit_fires(found)))
