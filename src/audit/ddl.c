@@ -333,7 +333,10 @@ after_alter(Oid relid, const char *command, List *touched)
 
 	if (renamed)
 		dbp_audit_replace_options(relid, &options);
-	dbp_audit_cover_partitions(relid);
+
+	/* A restore brings the partitions' triggers itself. */
+	if (before != 0)
+		dbp_audit_cover_partitions(relid);
 	if (shape == 0)
 		return;
 	if (shape != before)
@@ -360,9 +363,10 @@ after_alter_partition(Oid relid)
 	table_close(root, NoLock);
 	table_close(rel, NoLock);
 
-	if (shape != 0)
-		log_trigger_state(shape, disabled,
-						  json_detail("partition", dbp_relation_name_by_oid(relid)));
+	if (shape == 0)
+		return;					/* as in after_alter */
+	log_trigger_state(shape, disabled,
+					  json_detail("partition", dbp_relation_name_by_oid(relid)));
 	(void) dbp_audit_cover_partition(relid, rootid);
 }
 
