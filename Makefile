@@ -39,6 +39,7 @@ OBJS = \
 	src/audit/txn.o \
 	src/audit/undo.o \
 	src/audit/verify.o \
+	src/audit/write.o \
 	src/core/append.o \
 	src/core/codec.o \
 	src/core/codec_key.o \

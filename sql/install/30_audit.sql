@@ -42,35 +42,29 @@ SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_shape_shape_seq', 
 CREATE SEQUENCE _dbpatterns.audit_id INCREMENT BY 1024 MINVALUE 1024 START 1024;
 SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_id', '');
 
--- The log.  Fixed-width columns first; names live in audit_shape, who and
--- when in audit_txn.
+-- The log.  Fixed-width columns first; names live in audit_shape.  Who and when
+-- is with the entry, if it is the only one; otherwise in a row of its own
+-- (op W, row_key 0x7000000000000000 + txn), which holds for the entries of the
+-- transaction with greater numbers, up to the next such row.
 CREATE TABLE _dbpatterns.audit_log (
-    xact_time      timestamptz NOT NULL,  -- transaction start, the partition key
-    id             bigint NOT NULL,       -- order of changes
-    txn            bigint NOT NULL,       -- audit_txn.txn
-    statement_time timestamptz,           -- statement start; NULL: the same
-    row_key        bigint,                -- identity of relation and key; NULL without a key
-    old_row_key    bigint,                -- only when the change altered the key
-    shape          integer NOT NULL,
-    op             "char" NOT NULL,       -- I U D T, M = marker
-    old            jsonb,                 -- D: the row; U: its changed columns
-    new            jsonb                  -- I: the row; U: its key and changed columns
-) PARTITION BY RANGE (xact_time);
-
--- Who and when, once per transaction, and again from entry number "since" on
--- when one of these facts changed inside the transaction.
-CREATE TABLE _dbpatterns.audit_txn (
-    xact_time        timestamptz NOT NULL,
-    txn              bigint NOT NULL,     -- number of the transaction's first entry
-    since            bigint NOT NULL,
-    xid              xid8 NOT NULL,
+    xact_time        timestamptz NOT NULL,  -- transaction start, the partition key
+    id               bigint NOT NULL,       -- order of changes
+    txn              bigint NOT NULL,       -- number of the transaction: the first it drew
+    statement_time   timestamptz,           -- statement start; NULL: the same
+    row_key          bigint,                -- identity of relation and key; NULL without a key
+    old_row_key      bigint,                -- only when the change altered the key
+    shape            integer NOT NULL,
+    op               "char" NOT NULL,       -- I U D T, M = marker, W = who
+    old              jsonb,                 -- D: the row; U: its changed columns
+    new              jsonb,                 -- I: the row; U: its key and changed columns
+    xid              xid8,                  -- not NULL: this and the rest say who and when
     query_id         bigint,
-    pid              integer NOT NULL,
+    pid              integer,
     client_addr      inet,
-    login_role       text NOT NULL,       -- authenticated as
-    session_role     text NOT NULL,       -- after SET SESSION AUTHORIZATION
-    set_role         text NOT NULL,       -- after SET ROLE
-    effective_role   text NOT NULL,       -- inside SECURITY DEFINER functions
+    login_role       text,                  -- authenticated as
+    session_role     text,                  -- after SET SESSION AUTHORIZATION
+    set_role         text,                  -- after SET ROLE
+    effective_role   text,                  -- inside SECURITY DEFINER functions
     application_name text,
     context          jsonb
 ) PARTITION BY RANGE (xact_time);
@@ -78,7 +72,6 @@ CREATE TABLE _dbpatterns.audit_txn (
 -- Rows that no partition takes: a failed DML for want of a partition is
 -- worse than a partition to be drained (audit_run does that).
 CREATE TABLE _dbpatterns.audit_log_default PARTITION OF _dbpatterns.audit_log DEFAULT;
-CREATE TABLE _dbpatterns.audit_txn_default PARTITION OF _dbpatterns.audit_txn DEFAULT;
 
 -- Each partition has indexes of its own, made like those of the default one.
 -- Were they parts of an index on the whole, pg_dump would make them twice: it
@@ -87,9 +80,9 @@ CREATE TABLE _dbpatterns.audit_txn_default PARTITION OF _dbpatterns.audit_txn DE
 CREATE INDEX audit_log_row_key ON _dbpatterns.audit_log_default (row_key);
 CREATE INDEX audit_log_old_row_key ON _dbpatterns.audit_log_default (old_row_key) WHERE old_row_key IS NOT NULL;
 CREATE INDEX audit_log_order ON _dbpatterns.audit_log_default USING brin (xact_time, id, txn) WITH (autosummarize = on);
-CREATE INDEX audit_txn_txn ON _dbpatterns.audit_txn_default (txn, since);
+-- Its first range is summarized while empty; each insert would widen that.
+SELECT pg_catalog.brin_desummarize_range('_dbpatterns.audit_log_order', 0);
 SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_log_default', '');
-SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_txn_default', '');
 
 CREATE FUNCTION _dbpatterns.audit_guard() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_audit_guard';
@@ -97,15 +90,9 @@ COMMENT ON FUNCTION _dbpatterns.audit_guard() IS 'refuses UPDATE, DELETE and TRU
 
 CREATE TRIGGER dbpatterns_guard BEFORE UPDATE OR DELETE ON _dbpatterns.audit_log
     FOR EACH ROW EXECUTE FUNCTION _dbpatterns.audit_guard();
-CREATE TRIGGER dbpatterns_guard BEFORE UPDATE OR DELETE ON _dbpatterns.audit_txn
-    FOR EACH ROW EXECUTE FUNCTION _dbpatterns.audit_guard();
 CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE ON _dbpatterns.audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.audit_guard();
-CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE ON _dbpatterns.audit_txn
-    FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.audit_guard();
 CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE ON _dbpatterns.audit_log_default
-    FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.audit_guard();
-CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE ON _dbpatterns.audit_txn_default
     FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.audit_guard();
 CREATE FUNCTION dbpatterns.audit_trigger() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_audit_trigger';
@@ -144,6 +131,11 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_audit_set_context';
 COMMENT ON FUNCTION dbpatterns.audit_set_context(jsonb) IS
     'attaches application facts (user, request) to the audit entries of this transaction';
 
+CREATE FUNCTION dbpatterns.audit_flush() RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_audit_flush';
+COMMENT ON FUNCTION dbpatterns.audit_flush() IS
+    'writes the waiting entries of this transaction, so that it sees them in audit_entries';
+
 CREATE PROCEDURE dbpatterns.audit_run(
     every interval DEFAULT '1 month',
     ahead interval DEFAULT '3 months',
@@ -162,7 +154,7 @@ COMMENT ON PROCEDURE dbpatterns.audit_purge(timestamptz) IS
 CREATE VIEW dbpatterns.audit_entries AS
 SELECT e.id,
        e.txn AS transaction,
-       t.xid,
+       coalesce(e.xid, w.xid) AS xid,
        e.xact_time,
        coalesce(e.statement_time, e.xact_time) AS statement_time,
        r.target,
@@ -171,26 +163,29 @@ SELECT e.id,
        e.op,
        e.old,
        e.new,
-       t.login_role,
-       t.session_role,
-       t.set_role,
-       t.effective_role,
-       t.application_name,
-       t.client_addr,
-       t.pid,
-       t.query_id,
-       t.context
+       coalesce(e.login_role, w.login_role) AS login_role,
+       coalesce(e.session_role, w.session_role) AS session_role,
+       coalesce(e.set_role, w.set_role) AS set_role,
+       coalesce(e.effective_role, w.effective_role) AS effective_role,
+       coalesce(e.application_name, w.application_name) AS application_name,
+       coalesce(e.client_addr, w.client_addr) AS client_addr,
+       coalesce(e.pid, w.pid) AS pid,
+       coalesce(e.query_id, w.query_id) AS query_id,
+       coalesce(e.context, w.context) AS context
 FROM _dbpatterns.audit_log e
 LEFT JOIN _dbpatterns.audit_shape s ON s.shape OPERATOR(pg_catalog.=) e.shape
 LEFT JOIN _dbpatterns.audit_relation r ON r.relation OPERATOR(pg_catalog.=) s.relation
 LEFT JOIN LATERAL (
     SELECT x.*
-    FROM _dbpatterns.audit_txn x
-    WHERE x.xact_time OPERATOR(pg_catalog.=) e.xact_time
-      AND x.txn OPERATOR(pg_catalog.=) e.txn
-      AND x.since OPERATOR(pg_catalog.<=) e.id
-    ORDER BY x.since DESC
-    LIMIT 1) t ON true;
+    FROM _dbpatterns.audit_log x
+    WHERE e.xid IS NULL
+      AND x.xact_time OPERATOR(pg_catalog.=) e.xact_time
+      AND x.row_key OPERATOR(pg_catalog.=) (e.txn OPERATOR(pg_catalog.+) x'7000000000000000'::bigint)
+      AND x.op OPERATOR(pg_catalog.=) 'W'
+      AND x.id OPERATOR(pg_catalog.<) e.id
+    ORDER BY x.id DESC
+    LIMIT 1) w ON true
+WHERE e.op OPERATOR(pg_catalog.<>) 'W';
 COMMENT ON VIEW dbpatterns.audit_entries IS
     'the whole audit log in readable form, names as they were when the entry was written; for auditors';
 
@@ -202,13 +197,13 @@ SELECT g.target,
        pg_catalog.count(t.oid) FILTER (WHERE t.tgenabled OPERATOR(pg_catalog.=) ANY ('{O,A}'::pg_catalog."char"[]))
            OPERATOR(pg_catalog.=)
            CASE WHEN pg_catalog.strpos(g.options OPERATOR(pg_catalog.->>) 'operations', 'T') OPERATOR(pg_catalog.>) 0
-                THEN 3 ELSE 2 END AS active
+                THEN 2 ELSE 1 END AS active
 FROM _dbpatterns.registry g
 LEFT JOIN pg_catalog.pg_trigger t
   ON t.tgrelid OPERATOR(pg_catalog.=) g.target
  AND t.tgfoid OPERATOR(pg_catalog.=) 'dbpatterns.audit_trigger()'::pg_catalog.regprocedure
  AND t.tgqual IS NULL
- AND t.tgname OPERATOR(pg_catalog.=) ANY ('{dbpatterns_80_audit,dbpatterns_81_audit,dbpatterns_82_audit}'::pg_catalog.name[])
+ AND t.tgname OPERATOR(pg_catalog.=) ANY ('{dbpatterns_80_audit,dbpatterns_81_audit}'::pg_catalog.name[])
 WHERE g.pattern OPERATOR(pg_catalog.=) 'audit'
 GROUP BY g.target, g.options, g.enabled_at, g.enabled_by;
 COMMENT ON VIEW dbpatterns.audit_status IS

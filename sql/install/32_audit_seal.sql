@@ -1,8 +1,7 @@
 -- Audit trail: sealing, verifying, erasing.
 
--- Blocks.  Leaves, the rows of audit_log and audit_txn, are ordered by
--- (txn, number): number is audit_log.id or audit_txn.since.  A block covers
--- those after (from_txn, from_id) up to and including (upto_txn, upto_id).
+-- Blocks.  Leaves, the rows of audit_log, are ordered by (txn, id).  A block
+-- covers those after (from_txn, from_id) up to and including (upto_txn, upto_id).
 -- A block whose root is NULL waits for the transactions that were running
 -- when its upper end was drawn: those below fence in the cluster "system".
 CREATE TABLE _dbpatterns.audit_block (
@@ -14,7 +13,7 @@ CREATE TABLE _dbpatterns.audit_block (
     system     bigint NOT NULL,
     fence      xid8 NOT NULL,
     leaves     integer,
-    entries    integer,      -- leaves that are rows of audit_log
+    entries    integer,      -- leaves that are no W rows
     first_time timestamptz,  -- oldest and newest transaction start
     last_time  timestamptz,
     root       bytea,

@@ -25,7 +25,8 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.audit_enable(regclass, name[], name[], text, text, name[], boolean, text),
     dbpatterns.audit_disable(regclass),
     dbpatterns.audit_trigger(),
-    dbpatterns.audit_set_context(jsonb)
+    dbpatterns.audit_set_context(jsonb),
+    dbpatterns.audit_flush()
 TO PUBLIC;
 
 -- The log of a table, for its owner and for auditors: checked in C.

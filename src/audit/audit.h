@@ -23,8 +23,7 @@
 
 /* Triggers on an audited table, in the order they fire. */
 #define AUDIT_ROW_TRIGGER		"dbpatterns_80_audit"
-#define AUDIT_FLUSH_TRIGGER		"dbpatterns_81_audit"
-#define AUDIT_TRUNCATE_TRIGGER	"dbpatterns_82_audit"
+#define AUDIT_TRUNCATE_TRIGGER	"dbpatterns_81_audit"
 
 #define AUDIT_ROW_EVENTS \
 	(TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE)
@@ -42,6 +41,10 @@
 #define AUDIT_DELETE	'D'
 #define AUDIT_TRUNCATE	'T'
 #define AUDIT_MARKER	'M'
+#define AUDIT_WHO		'W'		/* not a change: who made those that follow */
+
+/* Where the index on row_key has who made the entries of a transaction. */
+#define AUDIT_WHO_KEY(txn)	((uint64) (txn) + UINT64CONST(0x7000000000000000))
 
 /* Options of a table, as the trigger's argument says them. */
 typedef struct AuditOptions
@@ -96,6 +99,7 @@ typedef struct AuditEntry
 	uint64		row_key;
 	uint64		old_row_key;	/* if key_changed */
 	int			shape;
+	bool		says_who;		/* facts are written with it */
 	Jsonb	   *old;			/* NULL where the log has NULL */
 	Jsonb	   *new;
 } AuditEntry;
@@ -181,13 +185,28 @@ typedef struct AuditRecord
 	bool		whole;			/* U: both images have all columns */
 	Jsonb	   *old;
 	Jsonb	   *new;
+	Datum	   *values;			/* of all columns, while the record is read */
+	bool	   *isnull;
 } AuditRecord;
 
 /* The columns of audit_log, in the order they have there. */
 #define AUDIT_RECORD_COLUMNS \
 	"e.xact_time, e.id, e.txn, e.statement_time, e.row_key, e.old_row_key," \
-	" e.shape, e.op, e.old, e.new"
-#define AUDIT_RECORD_NCOLUMNS	10
+	" e.shape, e.op, e.old, e.new, e.xid, e.query_id, e.pid, e.client_addr," \
+	" e.login_role, e.session_role, e.set_role, e.effective_role," \
+	" e.application_name, e.context"
+#define AUDIT_RECORD_NCOLUMNS	20
+
+/* Those that say who and when, counted from 0. */
+#define AUDIT_WHO_FIRST				10
+#define AUDIT_WHO_COLUMNS			10
+#define AUDIT_WHO_CLIENT_ADDR		13
+#define AUDIT_WHO_LOGIN_ROLE		14
+#define AUDIT_WHO_SESSION_ROLE		15
+#define AUDIT_WHO_SET_ROLE			16
+#define AUDIT_WHO_EFFECTIVE_ROLE	17
+#define AUDIT_WHO_APPLICATION_NAME	18
+#define AUDIT_WHO_CONTEXT			19
 
 /* What a reading function has open while it runs. */
 typedef struct AuditReading
@@ -222,16 +241,22 @@ extern void dbp_audit_batch_set_moved(int relation, TupleDesc desc,
 									  const Datum *values, const bool *isnull);
 extern bool dbp_audit_batch_take_moved(int relation, CommandId command,
 									   Datum **values, bool **isnull);
-extern void dbp_audit_batch_end_statement(void);
 extern void dbp_audit_batch_flush(void);
-extern bool dbp_audit_batch_waits_outside(void);
 extern void dbp_audit_batch_init(void);
+
+/* write.c */
+extern void dbp_audit_write(AuditEntry *entries, int nentries, bool unordered);
+extern void dbp_audit_write_init(void);
 
 /* txn.c */
 extern AuditFacts *dbp_audit_txn_facts(MemoryContext cxt);
 extern bool dbp_audit_txn_facts_hold(const AuditFacts *facts);
+extern AuditFacts *dbp_audit_txn_copy_facts(const AuditFacts *facts, MemoryContext cxt);
+extern bool dbp_audit_txn_same_facts(const AuditFacts *a, const AuditFacts *b);
+extern bool dbp_audit_txn_in_force(const AuditFacts *facts);
+extern void dbp_audit_txn_set_in_force(const AuditFacts *facts);
+extern void dbp_audit_txn_fill(const AuditFacts *facts, Datum *values, bool *isnull);
 extern void dbp_audit_txn_begin(int64 first_id);
-extern int64 dbp_audit_txn_number(int64 since, const AuditFacts *facts, bool again);
 extern int64 dbp_audit_txn_current(void);
 extern void dbp_audit_txn_end(void);
 extern void dbp_audit_txn_subabort(int nestlevel);
@@ -240,7 +265,7 @@ extern void dbp_audit_txn_init(void);
 
 /* log.c */
 extern Oid	dbp_audit_log_owner(void);
-extern List *dbp_audit_log_partitions(const char *table);
+extern List *dbp_audit_log_partitions(void);
 extern uint64 dbp_audit_log_change(const char *sql, int nparams, const DbpParam *params);
 extern bool dbp_audit_log_extend(Interval *every, TimestampTz upto, bool patient);
 
@@ -254,8 +279,8 @@ extern Trigger *dbp_audit_own_trigger(Relation rel, int16 kind);
 extern bool dbp_audit_is_trigger(const Trigger *trigger);
 extern bool dbp_audit_set_trigger(Oid relid, const char *name, int16 type,
 								  const char *argument, bool always);
-extern bool dbp_audit_set_statement_triggers(Oid relid, int16 events,
-											 const char *argument, bool always);
+extern bool dbp_audit_set_truncate_trigger(Oid relid, int16 events,
+										   const char *argument, bool always);
 extern bool dbp_audit_trigger_settings(Oid relid, int16 *events, char **argument,
 									   bool *always);
 extern bool dbp_audit_cover_partition(Oid relid, Oid rootid);
@@ -292,15 +317,6 @@ extern bool *dbp_audit_look_back(AuditTrail *trail, Relation root, TimestampTz a
 /* scan.c */
 typedef bool (*AuditReceive) (AuditRecord *record, void *arg);
 typedef struct AuditWho AuditWho;
-
-/* Columns of audit_txn, counted from 0. */
-#define AUDIT_WHO_CLIENT_ADDR		6
-#define AUDIT_WHO_LOGIN_ROLE		7
-#define AUDIT_WHO_SESSION_ROLE		8
-#define AUDIT_WHO_SET_ROLE			9
-#define AUDIT_WHO_EFFECTIVE_ROLE	10
-#define AUDIT_WHO_APPLICATION_NAME	11
-#define AUDIT_WHO_CONTEXT			12
 
 extern void dbp_audit_scan_row(AuditTrail *trail, AuditProbe *probes, TimestampTz since,
 							   TimestampTz until, bool newest_first,

@@ -3,17 +3,16 @@
  * batch.c
  *	  Entries waiting to be written.
  *
- * The row trigger adds entries to a batch in memory.  The batch is written
- * when the statement ends, when it is full, when its subtransaction or the
- * transaction is about to commit, or when one of our readers wants to see it:
- * whichever comes first.  So a statement with a million rows needs the memory
- * of one batch, and changes that reach a table without statement triggers
- * (logical apply, DML on a partition) are logged all the same.
+ * The row trigger adds entries to a batch in memory.  It is written when the
+ * transaction commits or is prepared; before that, when it is full or when one
+ * of our readers wants to see it.  So a transaction of a few statements writes
+ * once, and a statement with a million rows needs the memory of one batch.
  *
- * The hard part is subtransactions.  Rows of a parent statement may wait while
- * a trigger of the user's opens a savepoint, logs rows of its own and rolls
- * back.  So each nesting level has its own batch, and a level's batch is only
- * ever written at that level.
+ * The first hard part is subtransactions.  Each nesting level has a batch of
+ * its own.  When a level ends well its entries join those of its parent; when
+ * it is rolled back they go.  What waits outside may have to be written inside
+ * a level all the same, before that level's own: its entries are kept, and
+ * wait again if the level is rolled back.
  *
  * The other hard part is order: the numbers of one row's entries must ascend
  * in the order of its changes.  Between transactions they do, because a batch
@@ -21,13 +20,10 @@
  * locked; drawing them earlier would not do.  Within a transaction, row
  * triggers are no guide: one of the user's that fires before ours may change
  * the row again, and that change is captured first.  So entries are put in
- * the order of the commands that made the changes, and statements inside
- * triggers leave the writing to the statement around them.  Where a savepoint
- * inside a trigger must write first, its parents reserve numbers for what is
- * changed by then but not written or not even captured yet.
+ * the order of the commands that made the changes.
  *
- * What this does not reach is a statement of more rows than a batch holds,
- * whose own row triggers change rows of the same statement far ahead.
+ * What this does not reach is a batch written in the middle of a statement,
+ * whose own row triggers change rows of the same statement that come later.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -39,26 +35,18 @@
 
 #include "access/xact.h"
 #include "audit/audit.h"
-#include "commands/sequence.h"
-#include "core/append.h"
-#include "utils/builtins.h"
+#include "miscadmin.h"
 #include "utils/datum.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
-/* Numbers for entries of changes made by a command up to drawn_at. */
-typedef struct Reservation
-{
-	int64		first_id;
-	CommandId	drawn_at;
-	int			used;			/* of AUDIT_BATCH_ROWS */
-} Reservation;
+PG_FUNCTION_INFO_V1(dbpatterns_audit_flush);
 
 typedef struct Batch
 {
 	struct Batch *parent;
 	int			nestlevel;
+	int			depth;			/* 1: has no parent */
+	int			written_level;	/* level its entries were written at, or 0 */
 	MemoryContext cxt;			/* images and facts of the entries */
 	int			nentries;
 	int			room;			/* entries allocated */
@@ -73,9 +61,6 @@ typedef struct Batch
 	char	   *arena;			/* AUDIT_BATCH_BYTES, or NULL */
 	Size		arena_used;
 
-	int			nreserved;
-	Reservation *reserved;		/* ascending, or NULL */
-
 	/*
 	 * A row that left its partition shows up as a delete there, followed at
 	 * once by an insert elsewhere.  Until then its old values wait here.
@@ -88,28 +73,15 @@ typedef struct Batch
 
 #define FIRST_ROOM	8
 
-/* Nested savepoints inside a trigger that are told apart. */
-#define MAX_NESTED	8
-
-/* What fill_row needs. */
-typedef struct WriteArg
-{
-	Batch	   *batch;
-	int64		txn;
-} WriteArg;
-
-static DbpAppendTarget *target = NULL;
-static Batch *current = NULL;
-
 /*
- * in_trigger tells whether the trigger that is running was fired by a
- * statement inside another trigger.
+ * Entries of an outer level must be kept until all levels inside have ended.
+ * So that thousands of savepoints, one in the other, do not keep a full batch
+ * each, only the first few may have one.
  */
-static bool
-in_trigger(void)
-{
-	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1;
-}
+#define FULL_DEPTH	8
+#define DEEP_SHARE	64			/* of a full batch, for the others */
+
+static Batch *current = NULL;
 
 static Batch *
 push_batch(int nestlevel)
@@ -118,9 +90,12 @@ push_batch(int nestlevel)
 
 	batch->parent = current;
 	batch->nestlevel = nestlevel;
-	batch->cxt = AllocSetContextCreate(TopTransactionContext,
-									   "dbpatterns audit batch",
-									   ALLOCSET_DEFAULT_SIZES);
+	batch->depth = current != NULL ? current->depth + 1 : 1;
+	batch->cxt = AllocSetContextCreateInternal(TopTransactionContext,
+											   "dbpatterns audit batch",
+											   ALLOCSET_SMALL_MINSIZE,
+											   ALLOCSET_SMALL_INITSIZE,
+											   ALLOCSET_DEFAULT_MAXSIZE);
 	current = batch;
 	return batch;
 }
@@ -138,68 +113,7 @@ drop_batch(void)
 		pfree(batch->arena);
 	if (batch->entries != NULL)
 		pfree(batch->entries);
-	if (batch->reserved != NULL)
-		pfree(batch->reserved);
 	pfree(batch);
-}
-
-static int64
-draw_numbers(void)
-{
-	int64		first_id;
-
-	/*
-	 * Our transaction id must be known before the number is drawn: see
-	 * seal.c.
-	 */
-	(void) GetTopFullTransactionId();
-	first_id = nextval_internal(dbp_own_relation("audit_id"), false);
-	dbp_audit_txn_begin(first_id);
-	return first_id;
-}
-
-/*
- * reserve_numbers draws numbers for what is changed by now at a batch's level.
- */
-static void
-reserve_numbers(Batch *batch)
-{
-	Reservation *last;
-
-	if (batch->reserved == NULL)
-		batch->reserved = MemoryContextAlloc(TopTransactionContext,
-											 FIRST_ROOM * sizeof(Reservation));
-	else if (batch->nreserved >= FIRST_ROOM &&
-			 (batch->nreserved & (batch->nreserved - 1)) == 0)
-		batch->reserved = repalloc(batch->reserved,
-								   2 * batch->nreserved * sizeof(Reservation));
-	last = &batch->reserved[batch->nreserved++];
-	last->first_id = draw_numbers();
-	last->drawn_at = GetCurrentCommandId(false);
-	last->used = 0;
-}
-
-/*
- * prepare_parents makes ready for a batch of a deeper level.  Empty batches
- * go: a long transaction may open thousands of savepoints, one in the other.
- * One that waits reserves its numbers, lest they come after those of the new
- * batch; so do, inside a trigger, the levels at which the statement around it
- * may be running, as it has yet to capture what it has changed already.
- */
-static void
-prepare_parents(int nestlevel)
-{
-	bool		nested = in_trigger();
-
-	while (current != NULL && current->nentries == 0 && current->nreserved == 0)
-		drop_batch();
-	if (current != NULL && (nested || current->nentries > 0))
-		reserve_numbers(current);
-	if (!nested)
-		return;
-	for (int level = Max(current ? current->nestlevel + 1 : 1, nestlevel - MAX_NESTED);
-		 level < nestlevel; level++)
-		reserve_numbers(push_batch(level));
 }
 
 static Batch *
@@ -209,8 +123,16 @@ batch_for_level(int nestlevel)
 		return current;
 
 	Assert(current == NULL || current->nestlevel < nestlevel);
-	prepare_parents(nestlevel);
 	return push_batch(nestlevel);
+}
+
+static bool
+is_full(const Batch *batch)
+{
+	int			share = batch->depth > FULL_DEPTH ? DEEP_SHARE : 1;
+
+	return batch->nentries >= AUDIT_BATCH_ROWS / share ||
+		batch->bytes >= AUDIT_BATCH_BYTES / share;
 }
 
 static void
@@ -222,120 +144,32 @@ empty_batch(Batch *batch)
 	batch->arena_used = 0;
 	batch->unordered = false;
 	batch->moved_relation = 0;
-}
-
-static void
-fill_row(TupleTableSlot *slot, int row, void *arg)
-{
-	WriteArg   *write = arg;
-	AuditEntry *entry = &write->batch->entries[row];
-	Datum	   *values = slot->tts_values;
-	bool	   *isnull = slot->tts_isnull;
-
-	memset(isnull, 0, 10 * sizeof(bool));
-	values[0] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	values[1] = Int64GetDatum(entry->id);
-	values[2] = Int64GetDatum(write->txn);
-	values[3] = TimestampTzGetDatum(entry->statement_time);
-	isnull[3] = (entry->statement_time == GetCurrentTransactionStartTimestamp());
-	values[4] = Int64GetDatum((int64) entry->row_key);
-	isnull[4] = !entry->has_key;
-	values[5] = Int64GetDatum((int64) entry->old_row_key);
-	isnull[5] = !entry->key_changed;
-	values[6] = Int32GetDatum(entry->shape);
-	values[7] = CharGetDatum(entry->op);
-	values[8] = PointerGetDatum(entry->old);
-	isnull[8] = (entry->old == NULL);
-	values[9] = PointerGetDatum(entry->new);
-	isnull[9] = (entry->new == NULL);
-}
-
-static int
-compare_entries(const void *a, const void *b)
-{
-	const AuditEntry *ea = a;
-	const AuditEntry *eb = b;
-
-	if (ea->command != eb->command)
-		return ea->command < eb->command ? -1 : 1;
-	return ea->position - eb->position;
-}
-
-/*
- * number_entries gives each entry its number: of the first reservation made
- * after its change, or a new one.
- */
-static void
-number_entries(Batch *batch)
-{
-	Reservation *next = batch->reserved;
-	Reservation *end = next + batch->nreserved;
-	int64		id = 0;
-
-	for (int i = 0; i < batch->nentries; i++)
-	{
-		AuditEntry *entry = &batch->entries[i];
-
-		while (next < end &&
-			   (next->drawn_at < entry->command || next->used == AUDIT_BATCH_ROWS))
-			next++;
-		if (next < end)
-			entry->id = next->first_id + next->used++;
-		else
-			entry->id = id = (id == 0 ? draw_numbers() : id + 1);
-	}
-}
-
-/*
- * write_facts sees to it that who and when of each entry are written.  Facts
- * hold from an entry's number on, until others are written; where numbers are
- * reserved, entries of other levels can come in between, so that each series
- * of numbers needs its own.
- */
-static int64
-write_facts(Batch *batch)
-{
-	bool		reserved = false;
-	int64		txn = 0;
-
-	for (Batch *b = batch; b != NULL; b = b->parent)
-		reserved |= (b->nreserved > 0);
-	for (int i = 0; i < batch->nentries; i++)
-	{
-		AuditEntry *entry = &batch->entries[i];
-
-		if (i == 0 || entry->facts != entry[-1].facts || entry->id != entry[-1].id + 1)
-			txn = dbp_audit_txn_number(entry->id, entry->facts, reserved);
-	}
-	return txn;
+	batch->written_level = 0;
 }
 
 static void
 write_batch(Batch *batch)
 {
-	WriteArg	write;
-	bool		pushed = false;
+	dbp_audit_write(batch->entries, batch->nentries, batch->unordered);
+	if (batch->nestlevel == GetCurrentTransactionNestLevel())
+		empty_batch(batch);
+	else
+		batch->written_level = GetCurrentTransactionNestLevel();
+}
 
-	if (batch->nentries == 0)
+/*
+ * write_waiting writes what waits in a batch and outside of it, the outermost
+ * first.
+ */
+static void
+write_waiting(Batch *batch)
+{
+	if (batch == NULL)
 		return;
-
-	/* There is none at commit, nor in a procedure that has just committed. */
-	if (!ActiveSnapshotSet())
-	{
-		PushActiveSnapshot(GetTransactionSnapshot());
-		pushed = true;
-	}
-	if (batch->unordered)
-		qsort(batch->entries, batch->nentries, sizeof(AuditEntry), compare_entries);
-	number_entries(batch);
-
-	write.batch = batch;
-	write.txn = write_facts(batch);
-	dbp_append(target, GetCurrentTransactionStartTimestamp(), batch->nentries,
-			   fill_row, &write);
-	if (pushed)
-		PopActiveSnapshot();
-	empty_batch(batch);
+	check_stack_depth();
+	write_waiting(batch->parent);
+	if (batch->nentries > 0 && batch->written_level == 0)
+		write_batch(batch);
 }
 
 static void
@@ -352,6 +186,39 @@ make_room(Batch *batch)
 }
 
 /*
+ * add_entry adds a copy of an entry to a batch.
+ */
+static AuditEntry *
+add_entry(Batch *batch, const AuditEntry *entry)
+{
+	AuditEntry *added;
+
+	make_room(batch);
+	added = &batch->entries[batch->nentries];
+	*added = *entry;
+	added->position = batch->nentries++;
+	if (added->position > 0)
+		batch->unordered |= (added->command < added[-1].command);
+	return added;
+}
+
+/*
+ * facts_for returns the facts as they are now, for an entry to be added.
+ */
+static AuditFacts *
+facts_for(Batch *batch)
+{
+	if (batch->nentries > 0)
+	{
+		AuditFacts *facts = batch->entries[batch->nentries - 1].facts;
+
+		if (dbp_audit_txn_facts_hold(facts))
+			return facts;
+	}
+	return dbp_audit_txn_facts(batch->cxt);
+}
+
+/*
  * dbp_audit_batch_add adds an entry to the batch of the current nesting level and
  * returns it, zeroed but for time, operation and shape, and the row key where
  * no row is concerned.  command: the number of the command that made the
@@ -361,8 +228,7 @@ AuditEntry *
 dbp_audit_batch_add(char op, int shape, CommandId command)
 {
 	Batch	   *batch = batch_for_level(GetCurrentTransactionNestLevel());
-	AuditFacts *facts = NULL;
-	AuditEntry *entry;
+	AuditEntry	entry = {0};
 
 	/* The server lets temporary tables change, but the log is none. */
 	if (XactReadOnly)
@@ -371,40 +237,44 @@ dbp_audit_batch_add(char op, int shape, CommandId command)
 				 errmsg("cannot log changes in a read-only transaction"),
 				 errhint("Disable auditing of the temporary table, or make the transaction READ WRITE.")));
 
-	if (batch->nentries == AUDIT_BATCH_ROWS || batch->bytes >= AUDIT_BATCH_BYTES)
+	if (is_full(batch))
 	{
-		write_batch(batch);
-		if (batch->arena == NULL)
+		write_waiting(batch);
+		if (batch->arena == NULL && batch->depth <= FULL_DEPTH)
 			batch->arena = MemoryContextAlloc(TopTransactionContext, AUDIT_BATCH_BYTES);
 	}
-	if (batch->nentries > 0)
-	{
-		facts = batch->entries[batch->nentries - 1].facts;
-		if (!dbp_audit_txn_facts_hold(facts))
-			facts = NULL;
-		batch->unordered |= (command < batch->entries[batch->nentries - 1].command);
-	}
-	if (facts == NULL)
-		facts = dbp_audit_txn_facts(batch->cxt);
-
-	make_room(batch);
-	entry = &batch->entries[batch->nentries];
-	memset(entry, 0, sizeof(*entry));
-	entry->statement_time = GetCurrentStatementStartTimestamp();
-	entry->op = op;
-	entry->shape = shape;
-	entry->command = command;
-	entry->position = batch->nentries++;
-	entry->facts = facts;
+	entry.facts = facts_for(batch);
+	entry.statement_time = GetCurrentStatementStartTimestamp();
+	entry.op = op;
+	entry.shape = shape;
+	entry.command = command;
 
 	/* What concerns the whole table is found by its shape: see read.c. */
 	if (op == AUDIT_TRUNCATE || op == AUDIT_MARKER)
 	{
-		entry->has_key = true;
-		entry->row_key = (uint64) -(int64) shape;
+		entry.has_key = true;
+		entry.row_key = (uint64) -(int64) shape;
 	}
 	batch->moved_relation = 0;
-	return entry;
+	return add_entry(batch, &entry);
+}
+
+static Jsonb *
+store_image(Batch *batch, Jsonb *image)
+{
+	Size		size = VARSIZE(image);
+	Jsonb	   *copy;
+
+	if (batch->arena != NULL && size <= AUDIT_BATCH_BYTES - batch->arena_used)
+	{
+		copy = (Jsonb *) (batch->arena + batch->arena_used);
+		batch->arena_used += Min(MAXALIGN(size), AUDIT_BATCH_BYTES - batch->arena_used);
+	}
+	else
+		copy = MemoryContextAllocHuge(batch->cxt, size);
+	memcpy(copy, image, size);
+	batch->bytes += size;
+	return copy;
 }
 
 /*
@@ -414,17 +284,7 @@ dbp_audit_batch_add(char op, int shape, CommandId command)
 void
 dbp_audit_batch_image(Jsonb **where, Jsonb *image)
 {
-	Size		size = VARSIZE(image);
-
-	if (current->arena != NULL && size <= AUDIT_BATCH_BYTES - current->arena_used)
-	{
-		*where = (Jsonb *) (current->arena + current->arena_used);
-		current->arena_used += Min(MAXALIGN(size), AUDIT_BATCH_BYTES - current->arena_used);
-	}
-	else
-		*where = MemoryContextAllocHuge(current->cxt, size);
-	memcpy(*where, image, size);
-	current->bytes += size;
+	*where = store_image(current, image);
 }
 
 /*
@@ -480,44 +340,27 @@ dbp_audit_batch_take_moved(int relation, CommandId command,
 }
 
 /*
- * dbp_audit_batch_end_statement makes the entries of a statement visible, unless
- * the statement around it has not captured its own yet.
- */
-void
-dbp_audit_batch_end_statement(void)
-{
-	if (in_trigger())
-		return;
-	dbp_audit_batch_flush();
-
-	/* All that was changed is captured; what comes has later commands. */
-	if (current != NULL && current->nestlevel == GetCurrentTransactionNestLevel())
-		current->nreserved = 0;
-}
-
-/*
- * dbp_audit_batch_flush writes what waits at the current nesting level.
+ * dbp_audit_batch_flush writes what waits.
  */
 void
 dbp_audit_batch_flush(void)
 {
-	if (current != NULL && current->nestlevel == GetCurrentTransactionNestLevel())
-		write_batch(current);
+	write_waiting(current);
 }
 
 /*
- * dbp_audit_batch_waits_outside tells whether entries wait at an outer nesting
- * level, where they cannot be written from here.
+ * audit_flush() writes the entries of this transaction that wait in memory,
+ * so that its own queries on dbpatterns.audit_entries show them from now on.
+ * The commit writes them anyway, and the functions that read the log as well.
+ *
+ * Raises nothing of its own.  Locks ROW EXCLUSIVE on the current partition of
+ * the log.  Runs as the caller.  A second call finds nothing to do.
  */
-bool
-dbp_audit_batch_waits_outside(void)
+Datum
+dbpatterns_audit_flush(PG_FUNCTION_ARGS)
 {
-	for (Batch *batch = current; batch != NULL; batch = batch->parent)
-	{
-		if (batch->nestlevel < GetCurrentTransactionNestLevel() && batch->nentries > 0)
-			return true;
-	}
-	return false;
+	dbp_audit_batch_flush();
+	PG_RETURN_VOID();
 }
 
 static void
@@ -527,10 +370,7 @@ at_xact_event(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			while (current != NULL && current->nentries == 0)
-				drop_batch();
-			if (current != NULL)
-				write_batch(current);
+			write_waiting(current);
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
@@ -544,6 +384,95 @@ at_xact_event(XactEvent event, void *arg)
 	}
 }
 
+/*
+ * parent_takes tells whether the entries of the current batch fit into the
+ * batch of the level around it.
+ */
+static bool
+parent_takes(void)
+{
+	Batch	   *parent = current->parent;
+
+	return parent == NULL || parent->nestlevel < current->nestlevel - 1 ||
+		parent->nentries == 0 ||
+		(parent->written_level == 0 && current->arena == NULL &&
+		 parent->nentries + current->nentries <= AUDIT_BATCH_ROWS &&
+		 parent->bytes + current->bytes <= AUDIT_BATCH_BYTES);
+}
+
+/*
+ * join_parent gives the entries of the current batch to the level around it.
+ */
+static void
+join_parent(void)
+{
+	Batch	   *child = current;
+	Batch	   *parent = child->parent;
+	AuditFacts *facts = NULL;
+	AuditFacts *copy = NULL;
+
+	child->moved_relation = 0;
+	if (parent == NULL || parent->nestlevel < child->nestlevel - 1)
+	{
+		child->nestlevel--;
+		return;
+	}
+	parent->moved_relation = 0;
+	for (int i = 0; i < child->nentries; i++)
+	{
+		AuditEntry *entry = add_entry(parent, &child->entries[i]);
+
+		if (entry->facts != facts)
+		{
+			facts = entry->facts;
+			copy = dbp_audit_txn_copy_facts(facts, parent->cxt);
+		}
+		entry->facts = copy;
+		if (entry->old != NULL)
+			entry->old = store_image(parent, entry->old);
+		if (entry->new != NULL)
+			entry->new = store_image(parent, entry->new);
+	}
+	drop_batch();
+}
+
+/*
+ * end_level hands what was written at a level that ends well to the one
+ * around it, where that makes it final, and the entries that wait as well.
+ */
+static void
+end_level(int level)
+{
+	for (Batch *batch = current; batch != NULL; batch = batch->parent)
+	{
+		if (batch->written_level != level)
+			continue;
+		batch->written_level = level - 1;
+		if (batch->nestlevel == level - 1)
+			empty_batch(batch);
+	}
+	if (current != NULL && current->nestlevel == level)
+		join_parent();
+	dbp_audit_txn_subcommit(level);
+}
+
+/*
+ * abort_level forgets the entries of a level that is rolled back.  What was
+ * written there for the levels around it waits again.
+ */
+static void
+abort_level(int level)
+{
+	while (current != NULL && current->nestlevel >= level)
+		drop_batch();
+	for (Batch *batch = current; batch != NULL; batch = batch->parent)
+	{
+		if (batch->written_level >= level)
+			batch->written_level = 0;
+	}
+	dbp_audit_txn_subabort(level);
+}
+
 static void
 at_subxact_event(SubXactEvent event, SubTransactionId mine,
 				 SubTransactionId parent, void *arg)
@@ -553,20 +482,14 @@ at_subxact_event(SubXactEvent event, SubTransactionId mine,
 	switch (event)
 	{
 		case SUBXACT_EVENT_PRE_COMMIT_SUB:
-			if (current != NULL && current->nestlevel == level)
-			{
-				if (current->nentries > 0)
-					write_batch(current);
-				drop_batch();
-			}
+			if (current != NULL && current->nestlevel == level && !parent_takes())
+				write_waiting(current);
 			break;
 		case SUBXACT_EVENT_COMMIT_SUB:
-			dbp_audit_txn_subcommit(level);
+			end_level(level);
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
-			while (current != NULL && current->nestlevel >= level)
-				drop_batch();
-			dbp_audit_txn_subabort(level);
+			abort_level(level);
 			break;
 		default:
 			break;
@@ -579,7 +502,6 @@ at_subxact_event(SubXactEvent event, SubTransactionId mine,
 void
 dbp_audit_batch_init(void)
 {
-	target = dbp_append_target("audit_log");
 	RegisterXactCallback(at_xact_event, NULL);
 	RegisterSubXactCallback(at_subxact_event, NULL);
 }

@@ -56,8 +56,6 @@ dbp_audit_seal_enter(DbpOwnerScope *scope, bool exclusive, LOCKMODE mode)
 		lock_sealing();
 	LockRelationOid(dbp_own_relation("audit_log"), mode);
 	(void) find_all_inheritors(dbp_own_relation("audit_log"), mode, NULL);
-	LockRelationOid(dbp_own_relation("audit_txn"), mode);
-	(void) find_all_inheritors(dbp_own_relation("audit_txn"), mode, NULL);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 }
@@ -174,9 +172,9 @@ dbp_audit_blocks_read(const char *condition, int nparams, const DbpParam *params
 
 		block->block = int64_column(i, 0);
 		block->from.txn = int64_column(i, 1);
-		block->from.number = int64_column(i, 2);
+		block->from.id = int64_column(i, 2);
 		block->upto.txn = int64_column(i, 3);
-		block->upto.number = int64_column(i, 4);
+		block->upto.id = int64_column(i, 4);
 		block->leaves = (int) int64_column(i, 5);
 		block->entries = (int) int64_column(i, 6);
 		block->first_time = int64_column(i, 7);

@@ -391,15 +391,14 @@ log_truncate(TriggerData *data)
 	entry = dbp_audit_batch_add(AUDIT_TRUNCATE, state->shape, GetCurrentCommandId(false));
 	set_truncate_image(entry, relid != state->head.rootid ? dbp_relation_name(rel) : NULL,
 					   rows);
-	dbp_audit_batch_end_statement();
 }
 
 /*
  * audit_trigger() logs the changes of the table it is attached to.
  *
- * As a row trigger (AFTER INSERT OR UPDATE OR DELETE) it logs the row; as a
- * statement trigger it makes the entries of the statement visible; before
- * TRUNCATE it logs the truncation.  Its only argument is a JSON object with
+ * As a row trigger (AFTER INSERT OR UPDATE OR DELETE) it logs the row; before
+ * TRUNCATE it logs the truncation.  Entries are in the log when the transaction
+ * commits, or earlier (see batch.c).  Its only argument is a JSON object with
  * the options exclude, redact, key (arrays of column names), capture ('diff'
  * or 'full') and truncate_rows; none means the defaults.
  *
@@ -414,17 +413,17 @@ dbpatterns_audit_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = dbp_trigger_data(fcinfo, "audit_trigger");
 
-	if (TRIGGER_FIRED_FOR_ROW(data->tg_event))
+	if (!TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
 	{
-		if (!TRIGGER_FIRED_AFTER(data->tg_event))
+		if (!TRIGGER_FIRED_FOR_ROW(data->tg_event) || !TRIGGER_FIRED_AFTER(data->tg_event))
 			ereport(ERROR,
 					(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-					 errmsg("audit trigger \"%s\" of table %s must be fired AFTER",
+					 errmsg("audit trigger \"%s\" of table %s must be fired AFTER, FOR EACH ROW",
 							data->tg_trigger->tgname, dbp_relation_name(data->tg_relation)),
 					 errhint("A BEFORE trigger does not see what other triggers change.")));
 		log_row(data);
 	}
-	else if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
+	else
 	{
 		if (!TRIGGER_FIRED_BEFORE(data->tg_event))
 			ereport(ERROR,
@@ -434,8 +433,6 @@ dbpatterns_audit_trigger(PG_FUNCTION_ARGS)
 					 errhint("Afterwards the rows are gone.")));
 		log_truncate(data);
 	}
-	else
-		dbp_audit_batch_end_statement();
 
 	return PointerGetDatum(NULL);
 }
@@ -449,6 +446,7 @@ dbp_audit_init(void)
 	dbp_audit_txn_init();
 	dbp_audit_state_init();
 	dbp_audit_batch_init();
+	dbp_audit_write_init();
 	dbp_audit_ddl_init();
 	dbp_audit_trail_init();
 }

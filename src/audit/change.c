@@ -271,18 +271,17 @@ purge_leaves(int64 change, const AuditBlock *block, Oid partition, TimestampTz b
  * partial_blocks returns the sealed blocks that lose leaves with a partition.
  */
 static List *
-partial_blocks(Oid partition, bool is_log, TimestampTz before)
+partial_blocks(Oid partition, TimestampTz before)
 {
 	DbpParam	param = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(before));
-	const char *number = is_log ? "id" : "since";
 
 	return dbp_audit_blocks_read(psprintf("purged IS NULL AND salts IS NOT NULL AND first_time < $1"
 										  " AND EXISTS (SELECT FROM %s p WHERE p.xact_time < $1"
 										  " AND p.txn >= from_txn AND p.txn <= upto_txn"
-										  " AND (p.txn, p.%s) > (from_txn, from_id)"
-										  " AND (p.txn, p.%s) <= (upto_txn, upto_id))"
+										  " AND (p.txn, p.id) > (from_txn, from_id)"
+										  " AND (p.txn, p.id) <= (upto_txn, upto_id))"
 										  " ORDER BY block",
-										  dbp_relation_name_by_oid(partition), number, number),
+										  dbp_relation_name_by_oid(partition)),
 								 1, &param);
 }
 
@@ -385,28 +384,25 @@ void
 dbp_audit_seal_purge(Oid partition, TimestampTz before, TimestampTz whole_before)
 {
 	DbpOwnerScope scope;
-	bool		is_log;
 	DbpParam	param = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(whole_before));
 	List	   *partial;
-	ArrayType  *earlier = NULL;
+	ArrayType  *earlier;
 	int64		change = 0;
 	char	   *detail = NULL;
 	bool		whole;
 	ListCell   *lc;
 
 	dbp_audit_seal_enter(&scope, true, AccessShareLock);
-	is_log = get_partition_parent(partition, true) == dbp_own_relation("audit_log");
 	whole = dbp_audit_seal_read("SELECT FROM _dbpatterns.audit_block WHERE root IS NOT NULL"
 								" AND purged IS NULL AND last_time < $1 LIMIT 1", 1, &param) > 0;
-	if (is_log)
-		earlier = going_changes(partition, before);
+	earlier = going_changes(partition, before);
 	if (whole)
 	{
 		change = dbp_audit_change_number();
 		purge_whole(change, whole_before);
 		dbp_audit_seal_refresh();
 	}
-	partial = partial_blocks(partition, is_log, before);
+	partial = partial_blocks(partition, before);
 
 	if (whole || partial != NIL || earlier != NULL)
 	{

@@ -4,8 +4,8 @@
  *	  Audited tables that are altered or dropped.
  *
  * After an ALTER the new layout is recorded, columns that were renamed are
- * renamed in the triggers' argument, new partitions get their statement
- * triggers, and the log gets a marker, so that a gap in a table's history has
+ * renamed in the triggers' argument, new partitions get their truncate
+ * trigger, and the log gets a marker, so that a gap in a table's history has
  * a reason one can read.  All of it is convenience: the row trigger notices a
  * new layout by itself, and refuses to log when a redacted column is gone.
  *
@@ -159,27 +159,6 @@ json_detail(const char *name, const char *value)
 	return text.data;
 }
 
-/*
- * was_covered tells whether a table carries our statement triggers without
- * being audited: what a partition is left with when it is detached.
- */
-static bool
-was_covered(Oid relid)
-{
-	Relation	rel = try_relation_open(relid, AccessShareLock);
-	Trigger    *flush;
-	bool		covered;
-
-	if (rel == NULL)
-		return false;
-	flush = dbp_find_trigger(rel, AUDIT_FLUSH_TRIGGER);
-	covered = rel->rd_rel->relkind != RELKIND_FOREIGN_TABLE && !rel->rd_rel->relispartition &&
-		flush != NULL && dbp_audit_is_trigger(flush) &&
-		dbp_find_trigger(rel, AUDIT_ROW_TRIGGER) == NULL;
-	relation_close(rel, NoLock);
-	return covered;
-}
-
 static bool
 has_own_trigger(Oid relid, const char *name)
 {
@@ -192,30 +171,27 @@ has_own_trigger(Oid relid, const char *name)
 }
 
 /*
- * release_detached looks among the relations that a command touched for those
- * that were partitions until now: they have lost their row trigger to the
- * server, and lose the statement triggers here.  Nothing tells which root
- * they left; it can only be the one just altered.
+ * release_detached looks at what were partitions of an audited table until
+ * now: they have lost their row trigger to the server, and lose the other one
+ * here.
  */
 static void
-release_detached(int shape, List *touched)
+release_detached(int shape, List *detached)
 {
 	ListCell   *lc;
 
-	foreach(lc, touched)
+	foreach(lc, detached)
 	{
 		Oid			relid = lfirst_oid(lc);
-		char	   *table;
+		char	   *table = dbp_relation_name_by_oid(relid);
 		DbpOwnerScope scope;
 
-		if (!was_covered(relid) || dbp_registry_has(relid, "audit"))
-			continue;
-		table = dbp_relation_name_by_oid(relid);
-		dbp_enter_owner(&scope, dbp_relation_owner(relid));
-		dbp_sql_command("DROP TRIGGER %s ON %s", AUDIT_FLUSH_TRIGGER, table);
 		if (has_own_trigger(relid, AUDIT_TRUNCATE_TRIGGER))
+		{
+			dbp_enter_owner(&scope, dbp_relation_owner(relid));
 			dbp_sql_command("DROP TRIGGER %s ON %s", AUDIT_TRUNCATE_TRIGGER, table);
-		dbp_leave_owner(&scope);
+			dbp_leave_owner(&scope);
+		}
 		dbp_audit_log_marker(shape, "partition detached", json_detail("table", table));
 	}
 }
@@ -303,7 +279,7 @@ after_replaced(Relation rel)
  * after_alter looks at an audited table that is no partition.
  */
 static void
-after_alter(Oid relid, const char *command, List *touched)
+after_alter(Oid relid, const char *command, List *detached)
 {
 	Relation	rel = table_open(relid, NoLock);
 	Trigger    *row = dbp_find_trigger(rel, AUDIT_ROW_TRIGGER);
@@ -342,7 +318,7 @@ after_alter(Oid relid, const char *command, List *touched)
 	if (shape != before)
 		dbp_audit_log_marker(shape, "altered", json_detail("command", command));
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		release_detached(shape, touched);
+		release_detached(shape, detached);
 	log_trigger_state(shape, row_disabled, json_detail("trigger", AUDIT_ROW_TRIGGER));
 	log_trigger_state(shape, truncate_disabled, json_detail("trigger", AUDIT_TRUNCATE_TRIGGER));
 }
@@ -375,26 +351,26 @@ after_alter_partition(Oid relid)
  * which a column is renamed, too.
  */
 static void
-after_alter_table(Oid relid, const char *command, List *touched)
+after_alter_table(Oid relid, const char *command, List *detached)
 {
 	ListCell   *lc;
 
 	if (get_rel_relispartition(relid))
 		after_alter_partition(relid);
 	else if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		after_alter(relid, command, touched);
+		after_alter(relid, command, detached);
 	else
 	{
 		foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
 		{
 			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
-				after_alter(lfirst_oid(lc), command, touched);
+				after_alter(lfirst_oid(lc), command, detached);
 		}
 	}
 }
 
 static void
-after_ddl(const char *command, List *relids)
+after_ddl(const char *command, List *relids, List *detached)
 {
 	Oid			own_nsp = get_namespace_oid("_dbpatterns", true);
 	ListCell   *lc;
@@ -415,7 +391,7 @@ after_ddl(const char *command, List *relids)
 			RelationGetNamespace(rel) != own_nsp;
 		relation_close(rel, NoLock);
 		if (concerned)
-			after_alter_table(relid, command, relids);
+			after_alter_table(relid, command, detached);
 	}
 	SPI_finish();
 }

@@ -276,8 +276,8 @@ enable_table(Oid relid, Request request)
 	changed = dbp_audit_set_trigger(relid, AUDIT_ROW_TRIGGER,
 									(request.events & AUDIT_ROW_EVENTS) | TRIGGER_TYPE_ROW,
 									request.argument, request.always);
-	changed |= dbp_audit_set_statement_triggers(relid, request.events, request.argument,
-												request.always);
+	changed |= dbp_audit_set_truncate_trigger(relid, request.events, request.argument,
+											  request.always);
 	changed |= dbp_audit_cover_partitions(relid);
 
 	if (changed)
@@ -380,7 +380,7 @@ static bool
 drop_triggers(Oid relid)
 {
 	static const char *const names[] = {
-		AUDIT_ROW_TRIGGER, AUDIT_FLUSH_TRIGGER, AUDIT_TRUNCATE_TRIGGER
+		AUDIT_ROW_TRIGGER, AUDIT_TRUNCATE_TRIGGER
 	};
 	bool		any = false;
 
@@ -512,6 +512,6 @@ dbp_audit_replace_options(Oid relid, const AuditOptions *options)
 	(void) dbp_audit_set_trigger(relid, AUDIT_ROW_TRIGGER,
 								 (events & AUDIT_ROW_EVENTS) | TRIGGER_TYPE_ROW,
 								 argument, always);
-	(void) dbp_audit_set_statement_triggers(relid, events, argument, always);
+	(void) dbp_audit_set_truncate_trigger(relid, events, argument, always);
 	dbp_audit_cover_partitions(relid);
 }

@@ -246,7 +246,7 @@ open_block(Erasure *erasure, AuditPosition at)
 		close_block(erasure);
 		oldcxt = MemoryContextSwitchTo(erasure->block_cxt);
 		params[0] = DBP_PARAM(INT8OID, Int64GetDatum(at.txn));
-		params[1] = DBP_PARAM(INT8OID, Int64GetDatum(at.number));
+		params[1] = DBP_PARAM(INT8OID, Int64GetDatum(at.id));
 		blocks = dbp_audit_blocks_read("purged IS NULL AND salts IS NOT NULL"
 									   " AND (upto_txn, upto_id) >= ($1, $2)"
 									   " AND (from_txn, from_id) < ($1, $2)"
@@ -273,7 +273,7 @@ open_block(Erasure *erasure, AuditPosition at)
 		leaf = dbp_audit_leaves_peek(erasure->leaves);
 		if (leaf == NULL)
 			break;
-		if (!leaf->facts && dbp_audit_position_cmp(leaf->at, at) == 0)
+		if (dbp_audit_position_cmp(leaf->at, at) == 0)
 			return true;
 		dbp_audit_leaves_advance(erasure->leaves);
 	}
@@ -326,7 +326,7 @@ update_entry(const AuditHit *hit, const char *table, const int64 *row_key,
 	if (dbp_audit_log_change(psprintf("UPDATE %s SET row_key = $2, old_row_key = $3,"
 									  " old = $4, new = $5 WHERE ctid = $1", table),
 							 5, params) != 1)
-		elog(ERROR, "log entry %lld is gone", (long long) hit->at.number);
+		elog(ERROR, "log entry %lld is gone", (long long) hit->at.id);
 }
 
 /*
@@ -350,7 +350,7 @@ erase_entry(Erasure *erasure, const AuditHit *hit)
 
 	if (dbp_audit_seal_read(psprintf("SELECT shape, row_key, old_row_key, old, new"
 									 " FROM %s WHERE ctid = $1", table), 1, &param) != 1)
-		elog(ERROR, "log entry %lld is gone", (long long) hit->at.number);
+		elog(ERROR, "log entry %lld is gone", (long long) hit->at.id);
 	shape = dbp_audit_shape_by_number(erasure->trail, DatumGetInt32(dbp_sql_value(0, 0, NULL)));
 	key = DatumGetInt64(dbp_sql_value(0, 1, &no_key));
 	old_key = DatumGetInt64(dbp_sql_value(0, 2, &no_old_key));

@@ -9,12 +9,10 @@
  * bytes of the keys), text is UTF-8 with its length before it, and a value
  * that may be NULL has a byte before it that tells.
  *
- *		row of audit_log, fixed: 1, xact_time, txn, id, statement_time, op,
- *			SHA256 of the shape
- *		row of audit_log, payload: row_key, old_row_key, old, new
- *		row of audit_txn, fixed: 0, xact_time, txn, since, xid, pid, query_id
- *		row of audit_txn, payload: client_addr, login_role, session_role,
- *			set_role, effective_role, application_name, context
+ *		fixed: xact_time, txn, id, statement_time, op, SHA256 of the shape, and
+ *			1, xid, pid, query_id, client_addr, login_role, session_role,
+ *			set_role, effective_role, application_name, context; or 0
+ *		payload: row_key, old_row_key, old, new
  *
  * The hashes of a row's key belong to the payload since they tell the key of
  * an erased row to whoever can guess it.
@@ -46,12 +44,10 @@
 /* The columns of leaves_query. */
 enum
 {
-	COL_FACTS,
 	COL_RELID,
 	COL_XACT_TIME,
 	COL_TXN,
-	COL_NUMBER,
-	/* of audit_log */
+	COL_ID,
 	COL_STATEMENT_TIME,
 	COL_OP,
 	COL_SHAPE,
@@ -59,7 +55,6 @@ enum
 	COL_OLD_ROW_KEY,
 	COL_OLD,
 	COL_NEW,
-	/* of audit_txn */
 	COL_XID,
 	COL_PID,
 	COL_QUERY_ID,
@@ -74,21 +69,14 @@ enum
 };
 
 static const char leaves_query[] =
-"SELECT false, tableoid, xact_time, txn, id,"
+"SELECT tableoid, xact_time, txn, id,"
 " coalesce(statement_time, xact_time), op, shape, row_key, old_row_key, old, new,"
-" NULL::xid8, NULL::int4, NULL::int8, NULL::text, NULL::text, NULL::text,"
-" NULL::text, NULL::text, NULL::text, NULL::jsonb"
+" xid, pid, query_id, client_addr::text, login_role, session_role,"
+" set_role, effective_role, application_name, context"
 " FROM _dbpatterns.audit_log"
 " WHERE txn >= $1 AND txn <= $3 AND id >= $5 AND id <= $6"
 " AND (txn, id) > ($1, $2) AND (txn, id) <= ($3, $4)"
-" UNION ALL "
-"SELECT true, tableoid, xact_time, txn, since,"
-" NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
-" xid, pid, query_id, client_addr::text, login_role, session_role,"
-" set_role, effective_role, application_name, context"
-" FROM _dbpatterns.audit_txn"
-" WHERE txn >= $1 AND txn <= $3 AND (txn, since) > ($1, $2) AND (txn, since) <= ($3, $4)"
-" ORDER BY 4, 5, 1 DESC";
+" ORDER BY txn, id";
 
 /* Hash of a shape, kept while a reader is open. */
 typedef struct ShapeHash
@@ -120,7 +108,7 @@ dbp_audit_position_cmp(AuditPosition a, AuditPosition b)
 {
 	if (a.txn != b.txn)
 		return a.txn < b.txn ? -1 : 1;
-	return a.number < b.number ? -1 : a.number > b.number ? 1 : 0;
+	return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 
 /*
@@ -242,13 +230,13 @@ dbp_audit_leaves_open(AuditPosition from, AuditPosition upto)
 	HASHCTL		ctl;
 
 	values[0] = Int64GetDatum(from.txn);
-	values[1] = Int64GetDatum(from.number);
+	values[1] = Int64GetDatum(from.id);
 	values[2] = Int64GetDatum(upto.txn);
-	values[3] = Int64GetDatum(upto.number);
+	values[3] = Int64GetDatum(upto.id);
 
 	/* Inside one transaction the index on numbers narrows it down, too. */
-	values[4] = Int64GetDatum(inside ? from.number : PG_INT64_MIN);
-	values[5] = Int64GetDatum(inside ? upto.number : PG_INT64_MAX);
+	values[4] = Int64GetDatum(inside ? from.id : PG_INT64_MIN);
+	values[5] = Int64GetDatum(inside ? upto.id : PG_INT64_MAX);
 	leaves->portal = SPI_cursor_open_with_args(NULL, leaves_query, 6, types, values,
 											   NULL, true, 0);
 
@@ -298,46 +286,27 @@ int64_or_null(AuditLeaves *leaves, int number, int64 *space)
 }
 
 static void
-load_entry(AuditLeaves *leaves)
+put_who(AuditLeaves *leaves)
 {
-	AuditLeaf  *leaf = &leaves->leaf;
-	const AuditHash *shape;
-	int64		key;
-	int64		old_key;
-
-	pq_sendint64(&leaf->fixed, DatumGetTimestampTz(value(leaves, COL_STATEMENT_TIME)));
-	pq_sendbyte(&leaf->fixed, DatumGetChar(value(leaves, COL_OP)));
-	shape = shape_hash(leaves, DatumGetInt32(value(leaves, COL_SHAPE)));
-	appendBinaryStringInfo(&leaf->fixed, (const char *) shape->bytes, sizeof(shape->bytes));
-
-	dbp_audit_entry_payload(&leaf->payload,
-							int64_or_null(leaves, COL_ROW_KEY, &key),
-							int64_or_null(leaves, COL_OLD_ROW_KEY, &old_key),
-							jsonb_or_null(leaves, COL_OLD),
-							jsonb_or_null(leaves, COL_NEW));
-}
-
-static void
-load_facts(AuditLeaves *leaves)
-{
-	AuditLeaf  *leaf = &leaves->leaf;
+	StringInfo	buf = &leaves->leaf.fixed;
 	int64		query_id;
 
-	pq_sendint64(&leaf->fixed,
-				 U64FromFullTransactionId(DatumGetFullTransactionId(value(leaves, COL_XID))));
-	pq_sendint32(&leaf->fixed, DatumGetInt32(value(leaves, COL_PID)));
-	put_int64(&leaf->fixed, int64_or_null(leaves, COL_QUERY_ID, &query_id));
-
+	pq_sendbyte(buf, !leaves->isnull[COL_XID]);
+	if (leaves->isnull[COL_XID])
+		return;
+	pq_sendint64(buf, U64FromFullTransactionId(DatumGetFullTransactionId(value(leaves, COL_XID))));
+	pq_sendint32(buf, DatumGetInt32(value(leaves, COL_PID)));
+	put_int64(buf, int64_or_null(leaves, COL_QUERY_ID, &query_id));
 	for (int i = COL_CLIENT_ADDR; i <= COL_APPLICATION_NAME; i++)
 	{
 		bool		isnull;
 		Datum		datum = column(leaves, i, &isnull);
 
-		pq_sendbyte(&leaf->payload, !isnull);
+		pq_sendbyte(buf, !isnull);
 		if (!isnull)
-			put_text(&leaf->payload, DatumGetTextPP(datum));
+			put_text(buf, DatumGetTextPP(datum));
 	}
-	put_jsonb(&leaf->payload, jsonb_or_null(leaves, COL_CONTEXT));
+	put_jsonb(buf, jsonb_or_null(leaves, COL_CONTEXT));
 }
 
 static void
@@ -345,25 +314,32 @@ load_leaf(AuditLeaves *leaves)
 {
 	AuditLeaf  *leaf = &leaves->leaf;
 	MemoryContext oldcxt = MemoryContextSwitchTo(leaves->row_cxt);
+	const AuditHash *shape;
+	int64		key;
+	int64		old_key;
 
 	heap_deform_tuple(leaves->rows->vals[leaves->next], leaves->rows->tupdesc,
 					  leaves->values, leaves->isnull);
-	leaf->facts = DatumGetBool(value(leaves, COL_FACTS));
 	leaf->relid = DatumGetObjectId(value(leaves, COL_RELID));
 	leaf->xact_time = DatumGetTimestampTz(value(leaves, COL_XACT_TIME));
 	leaf->at.txn = DatumGetInt64(value(leaves, COL_TXN));
-	leaf->at.number = DatumGetInt64(value(leaves, COL_NUMBER));
+	leaf->at.id = DatumGetInt64(value(leaves, COL_ID));
+	leaf->op = DatumGetChar(value(leaves, COL_OP));
 
 	resetStringInfo(&leaf->fixed);
-	resetStringInfo(&leaf->payload);
-	pq_sendbyte(&leaf->fixed, leaf->facts ? 0 : 1);
 	pq_sendint64(&leaf->fixed, leaf->xact_time);
 	pq_sendint64(&leaf->fixed, leaf->at.txn);
-	pq_sendint64(&leaf->fixed, leaf->at.number);
-	if (leaf->facts)
-		load_facts(leaves);
-	else
-		load_entry(leaves);
+	pq_sendint64(&leaf->fixed, leaf->at.id);
+	pq_sendint64(&leaf->fixed, DatumGetTimestampTz(value(leaves, COL_STATEMENT_TIME)));
+	pq_sendbyte(&leaf->fixed, leaf->op);
+	shape = shape_hash(leaves, DatumGetInt32(value(leaves, COL_SHAPE)));
+	appendBinaryStringInfo(&leaf->fixed, (const char *) shape->bytes, sizeof(shape->bytes));
+	put_who(leaves);
+	dbp_audit_entry_payload(&leaf->payload,
+							int64_or_null(leaves, COL_ROW_KEY, &key),
+							int64_or_null(leaves, COL_OLD_ROW_KEY, &old_key),
+							jsonb_or_null(leaves, COL_OLD),
+							jsonb_or_null(leaves, COL_NEW));
 
 	MemoryContextSwitchTo(oldcxt);
 	MemoryContextReset(leaves->row_cxt);

@@ -121,7 +121,7 @@ add_hit(Search *search, const AuditRecord *record, Oid relid, ItemPointer tid)
 	}
 	hit = &search->hits[search->nhits++];
 	hit->at.txn = record->txn;
-	hit->at.number = record->id;
+	hit->at.id = record->id;
 	hit->relid = relid;
 	hit->tid = *tid;
 }

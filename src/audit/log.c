@@ -3,9 +3,9 @@
  * log.c
  *	  The log's partitions: creating, purging, guarding.
  *
- * Both tables, audit_log and audit_txn, are partitioned alike by transaction
- * start.  Rows for which there is no partition go to the default one, and
- * audit_run moves them on when it creates the partition they belong to.
+ * It is partitioned by transaction start.  Rows for which there is no partition
+ * go to the default one, and audit_run moves them on when it creates the
+ * partition they belong to.
  *
  * Writers lock only the partition they write to (see core/append.c), so what
  * is done here to other partitions does not wait for them nor they for it.
@@ -41,8 +41,6 @@
 PG_FUNCTION_INFO_V1(dbpatterns_audit_guard);
 PG_FUNCTION_INFO_V1(dbpatterns_audit_run);
 PG_FUNCTION_INFO_V1(dbpatterns_audit_purge);
-
-static const char *const log_tables[] = {"audit_log", "audit_txn"};
 
 /* True while a function of ours changes what is in the log. */
 static bool writable = false;
@@ -108,13 +106,13 @@ compare_partitions(const ListCell *a, const ListCell *b)
 }
 
 /*
- * dbp_audit_log_partitions lists the partitions of a log table in time order, the
+ * dbp_audit_log_partitions lists the partitions of the log in time order, the
  * default one first.
  */
 List *
-dbp_audit_log_partitions(const char *table)
+dbp_audit_log_partitions(void)
 {
-	Relation	rel = table_open(dbp_own_relation(table), AccessShareLock);
+	Relation	rel = table_open(dbp_own_relation("audit_log"), AccessShareLock);
 	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
 	PartitionBoundInfo bounds = desc->boundinfo;
 	List	   *result = NIL;
@@ -150,14 +148,14 @@ dbp_audit_log_partitions(const char *table)
  * partition_name makes the name of a partition from the time it starts at.
  */
 static char *
-partition_name(const char *table, TimestampTz from)
+partition_name(TimestampTz from)
 {
 	DbpParam	param = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(from));
 
 	dbp_sql_query("SELECT rtrim(to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD')"
 				  " || nullif(to_char($1 AT TIME ZONE 'UTC', '_HH24MI'), '_0000'))"
 				  ", to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD')", 1, &param);
-	return psprintf("%s_%s", table,
+	return psprintf("audit_log_%s",
 					dbp_sql_text(0, 0) ? dbp_sql_text(0, 0) : dbp_sql_text(0, 1));
 }
 
@@ -175,65 +173,64 @@ utc_literal(TimestampTz when)
  * default_has_rows tells whether the default partition holds rows of a range.
  */
 static bool
-default_has_rows(const char *table, TimestampTz from, TimestampTz upto)
+default_has_rows(TimestampTz from, TimestampTz upto)
 {
 	DbpParam	params[2];
 
 	params[0] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(from));
 	params[1] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(upto));
-	dbp_sql_query_latest(psprintf("SELECT EXISTS (SELECT FROM _dbpatterns.%s_default"
-								  " WHERE xact_time >= $1 AND xact_time < $2)", table),
-						 2, params);
+	dbp_sql_query_latest("SELECT EXISTS (SELECT FROM _dbpatterns.audit_log_default"
+						 " WHERE xact_time >= $1 AND xact_time < $2)", 2, params);
 	return DatumGetBool(dbp_sql_value(0, 0, NULL));
 }
 
 /*
- * create_partition adds the partition [from, upto) to one log table, with the
- * rows of that range that wait in the default partition.  The table is filled
+ * create_partition adds the partition [from, upto) to the log, with the rows
+ * of that range that wait in the default partition.  The table is filled
  * before it is attached, so every row is visible exactly once throughout.
  */
 static void
-create_partition(const char *table, TimestampTz from, TimestampTz upto)
+create_partition(TimestampTz from, TimestampTz upto)
 {
-	char	   *name = partition_name(table, from);
+	const char *name = quote_identifier(partition_name(from));
 	char	   *lower = utc_literal(from);
 	char	   *upper = utc_literal(upto);
 
-	dbp_sql_command("CREATE TABLE _dbpatterns.%s (LIKE _dbpatterns.%s_default INCLUDING INDEXES)",
-					quote_identifier(name), table);
-	if (default_has_rows(table, from, upto))
-		dbp_audit_log_change(psprintf("WITH moved AS (DELETE FROM _dbpatterns.%s_default"
+	dbp_sql_command("CREATE TABLE _dbpatterns.%s (LIKE _dbpatterns.audit_log_default INCLUDING INDEXES)",
+					name);
+	if (default_has_rows(from, upto))
+		dbp_audit_log_change(psprintf("WITH moved AS (DELETE FROM _dbpatterns.audit_log_default"
 									  " WHERE xact_time >= %s AND xact_time < %s RETURNING *)"
 									  " INSERT INTO _dbpatterns.%s SELECT * FROM moved",
-									  table, lower, upper, quote_identifier(name)),
+									  lower, upper, name),
 							 0, NULL);
-	dbp_sql_command("ALTER TABLE _dbpatterns.%s ATTACH PARTITION _dbpatterns.%s"
+
+	/* Let the first rows not widen a summary with each insert. */
+	dbp_sql_query_latest(psprintf("SELECT brin_desummarize_range(i.indexrelid, 0)"
+								  " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+								  " JOIN pg_am a ON a.oid = c.relam AND a.amname = 'brin'"
+								  " WHERE i.indrelid = '_dbpatterns.%s'::regclass", name),
+						 0, NULL);
+	dbp_sql_command("ALTER TABLE _dbpatterns.audit_log ATTACH PARTITION _dbpatterns.%s"
 					" FOR VALUES FROM (%s) TO (%s)",
-					table, quote_identifier(name), lower, upper);
+					name, lower, upper);
 	dbp_sql_command("CREATE TRIGGER dbpatterns_guard_truncate BEFORE TRUNCATE"
 					" ON _dbpatterns.%s FOR EACH STATEMENT"
 					" EXECUTE FUNCTION _dbpatterns.audit_guard()",
-					quote_identifier(name));
+					name);
 }
 
 /*
  * lock_log takes the locks that adding a partition needs: nobody may write to
- * the default partitions meanwhile.
+ * the default partition meanwhile.
  */
 static bool
 lock_log(int patience_ms)
 {
-	Oid			relids[4];
-	LOCKMODE	modes[4];
+	Oid			relids[] = {dbp_own_relation("audit_log"), dbp_own_relation("audit_log_default")};
+	LOCKMODE	modes[] = {ShareUpdateExclusiveLock, AccessExclusiveLock};
 
-	for (int i = 0; i < 2; i++)
-	{
-		relids[i] = dbp_own_relation(log_tables[i]);
-		modes[i] = ShareUpdateExclusiveLock;
-		relids[i + 2] = dbp_own_relation(psprintf("%s_default", log_tables[i]));
-		modes[i + 2] = AccessExclusiveLock;
-	}
-	return dbp_lock_relations(4, relids, modes, patience_ms);
+	return dbp_lock_relations(lengthof(relids), relids, modes, patience_ms);
 }
 
 static TimestampTz
@@ -254,16 +251,14 @@ scalar_time(const char *sql, int nparams, const DbpParam *params)
 static TimestampTz
 first_missing(Interval *every)
 {
-	List	   *parts = dbp_audit_log_partitions("audit_log");
+	List	   *parts = dbp_audit_log_partitions();
 	AuditPartition *last = parts == NIL ? NULL : llast(parts);
 	DbpParam	params[2];
 	TimestampTz start;
 
 	if (last != NULL && !last->is_default)
 		return last->upto;
-	start = Min(scalar_time("SELECT min(xact_time) FROM (SELECT xact_time FROM _dbpatterns.audit_log_default"
-							" UNION ALL SELECT xact_time FROM _dbpatterns.audit_txn_default) d",
-							0, NULL),
+	start = Min(scalar_time("SELECT min(xact_time) FROM _dbpatterns.audit_log_default", 0, NULL),
 				GetCurrentTransactionStartTimestamp());
 	params[0] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(start));
 	params[1] = DBP_PARAM(INTERVALOID, IntervalPGetDatum(every));
@@ -283,7 +278,7 @@ add_interval(TimestampTz when, Interval *step)
 }
 
 /*
- * dbp_audit_log_extend creates the next missing partition of both tables if it
+ * dbp_audit_log_extend creates the next missing partition of the log if it
  * starts before upto, and tells whether there may be more to do.  Without
  * patience it does only what needs no waiting and moves no rows.
  *
@@ -306,8 +301,8 @@ dbp_audit_log_extend(Interval *every, TimestampTz upto, bool patient)
 		if (patient)
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("the default partitions of the audit log are in use"),
-					 errhint("Long transactions write to them; run dbpatterns.audit_run again later.")));
+					 errmsg("the default partition of the audit log is in use"),
+					 errhint("Long transactions write to it; run dbpatterns.audit_run again later.")));
 	}
 	else
 	{
@@ -315,13 +310,10 @@ dbp_audit_log_extend(Interval *every, TimestampTz upto, bool patient)
 		if (from < upto)
 		{
 			TimestampTz next = add_interval(from, every);
-			bool		waiting = default_has_rows("audit_log", from, next) ||
-				default_has_rows("audit_txn", from, next);
 
-			if (patient || !waiting)
+			if (patient || !default_has_rows(from, next))
 			{
-				for (int i = 0; i < lengthof(log_tables); i++)
-					create_partition(log_tables[i], from, next);
+				create_partition(from, next);
 				done = true;
 			}
 		}
@@ -369,10 +361,9 @@ static void purge(TimestampTz before, bool nonatomic);
  * A second call finds nothing to do.
  *
  * Raises 22004 for a NULL width, 22023 for intervals that are not positive,
- * 55P03 when the default partitions stay in use for ten seconds.  Locks
- * SHARE UPDATE EXCLUSIVE on audit_log and audit_txn, ACCESS EXCLUSIVE on
- * their default partitions, never waiting in the lock queue.  Runs as the
- * owner of the log.
+ * 55P03 when the default partition stays in use for ten seconds.  Locks SHARE
+ * UPDATE EXCLUSIVE on audit_log, ACCESS EXCLUSIVE on its default partition,
+ * never waiting in the lock queue.  Runs as the owner of the log.
  */
 Datum
 dbpatterns_audit_run(PG_FUNCTION_ARGS)
@@ -428,18 +419,16 @@ dbpatterns_audit_run(PG_FUNCTION_ARGS)
 }
 
 /*
- * drop_partition drops a partition of a log table, in a moment when nobody
- * uses it.
+ * drop_partition drops a partition of the log, in a moment when nobody uses
+ * it.
  */
 static void
-drop_partition(const char *table, AuditPartition *part)
+drop_partition(AuditPartition *part)
 {
-	Oid			relids[3];
-	LOCKMODE	modes[3] = {AccessExclusiveLock, AccessExclusiveLock, AccessExclusiveLock};
+	Oid			relids[] = {dbp_own_relation("audit_log"), dbp_own_relation("audit_log_default"),
+	part->relid};
+	LOCKMODE	modes[] = {AccessExclusiveLock, AccessExclusiveLock, AccessExclusiveLock};
 
-	relids[0] = dbp_own_relation(table);
-	relids[1] = dbp_own_relation(psprintf("%s_default", table));
-	relids[2] = part->relid;
 	if (!dbp_lock_relations(3, relids, modes, DBP_LOCK_PATIENCE_MS))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -450,12 +439,12 @@ drop_partition(const char *table, AuditPartition *part)
 }
 
 static uint64
-purge_default(const char *table, TimestampTz before)
+purge_default(TimestampTz before)
 {
 	DbpParam	param = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(before));
 
-	return dbp_audit_log_change(psprintf("DELETE FROM _dbpatterns.%s_default WHERE xact_time < $1",
-										 table), 1, &param);
+	return dbp_audit_log_change("DELETE FROM _dbpatterns.audit_log_default WHERE xact_time < $1",
+								1, &param);
 }
 
 static void
@@ -467,7 +456,7 @@ log_purged(TimestampTz before)
 
 /*
  * purge drops the partitions that end at or before the given time, and
- * deletes older rows of the default ones.  If there is anything to remove the
+ * deletes older rows of the default one.  If there is anything to remove the
  * log says so, in the same transaction as the first removal: readers rely on
  * it.  Caller: SPI connected.
  */
@@ -478,45 +467,35 @@ purge(TimestampTz before, bool nonatomic)
 	int64		dropped = 0;
 	uint64		rows;
 	TimestampTz stays = DT_NOEND;	/* older rows are all to go */
+	ListCell   *lc;
 
-	for (int i = 0; i < lengthof(log_tables); i++)
+	foreach(lc, dbp_audit_log_partitions())
 	{
-		List	   *parts = dbp_audit_log_partitions(log_tables[i]);
-		ListCell   *lc;
+		AuditPartition *part = lfirst(lc);
 
-		foreach(lc, parts)
+		if (part->is_default || part->upto > before)
 		{
-			AuditPartition *part = lfirst(lc);
-
-			if (part->is_default || part->upto > before)
-			{
-				if (!part->is_default)
-					stays = Min(stays, part->from);
-				continue;
-			}
-			dbp_audit_seal_purge(part->relid, part->upto, part->upto);
-			if (dropped == 0)
-				log_purged(before);
-			dbp_enter_owner(&scope, dbp_audit_log_owner());
-			drop_partition(log_tables[i], part);
-			dbp_leave_owner(&scope);
-			dbp_progress_update(++dropped);
-			if (nonatomic)
-				SPI_commit();
+			if (!part->is_default)
+				stays = Min(stays, part->from);
+			continue;
 		}
+		dbp_audit_seal_purge(part->relid, part->upto, part->upto);
+		if (dropped == 0)
+			log_purged(before);
+		dbp_enter_owner(&scope, dbp_audit_log_owner());
+		drop_partition(part);
+		dbp_leave_owner(&scope);
+		dbp_progress_update(++dropped);
+		if (nonatomic)
+			SPI_commit();
 	}
 
-	for (int i = 0; i < lengthof(log_tables); i++)
-	{
-		dbp_audit_seal_purge(dbp_own_relation(psprintf("%s_default", log_tables[i])),
-							 before, Min(before, stays));
-		dbp_enter_owner(&scope, dbp_audit_log_owner());
-		rows = purge_default(log_tables[i], before);
-		dbp_leave_owner(&scope);
-		if (rows > 0 && dropped == 0)
-			log_purged(before);
-		dropped += rows;
-	}
+	dbp_audit_seal_purge(dbp_own_relation("audit_log_default"), before, Min(before, stays));
+	dbp_enter_owner(&scope, dbp_audit_log_owner());
+	rows = purge_default(before);
+	dbp_leave_owner(&scope);
+	if (rows > 0 && dropped == 0)
+		log_purged(before);
 }
 
 /*
@@ -529,7 +508,7 @@ purge(TimestampTz before, bool nonatomic)
  * a call that was interrupted goes on where it stopped.  Sealed blocks stay
  * verifiable from the cut on.  Raises 22004 for NULL, 22023 for a time in the
  * future, 55P03 when a partition stays in use for ten seconds.  Locks ACCESS
- * EXCLUSIVE on the log tables, the default partitions and the one to drop,
+ * EXCLUSIVE on the log, its default partition and the one to drop,
  * for the moment of the drop, never waiting in the lock queue.  Runs as the
  * owner of the log.
  */

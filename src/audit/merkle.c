@@ -105,9 +105,9 @@ dbp_audit_block_hash(pg_cryptohash_ctx *ctx, const AuditBlock *block, AuditHash 
 	pq_sendbyte(&buf, 2);
 	pq_sendint64(&buf, block->block);
 	pq_sendint64(&buf, block->from.txn);
-	pq_sendint64(&buf, block->from.number);
+	pq_sendint64(&buf, block->from.id);
 	pq_sendint64(&buf, block->upto.txn);
-	pq_sendint64(&buf, block->upto.number);
+	pq_sendint64(&buf, block->upto.id);
 	pq_sendint32(&buf, block->leaves);
 	pq_sendint32(&buf, block->entries);
 	pq_sendint64(&buf, block->first_time);

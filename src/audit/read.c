@@ -67,18 +67,11 @@ dbp_audit_require_reader(Relation root)
 
 /*
  * dbp_audit_read_flush writes what waits to be written and makes it visible.
- * Raises 55000 when entries wait outside the current savepoint: without them
- * the log would seem to have less than happened.
  */
 void
 dbp_audit_read_flush(void)
 {
 	dbp_audit_batch_flush();
-	if (dbp_audit_batch_waits_outside())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("changes made before the current savepoint are not yet in the audit log"),
-				 errhint("Release the savepoint first, or read after the transaction.")));
 	CommandCounterIncrement();
 }
 
@@ -163,6 +156,8 @@ dbp_audit_read_record(AuditTrail *trail, Datum *values, bool *isnull, AuditRecor
 	record->op = DatumGetChar(values[7]);
 	record->old = isnull[8] ? NULL : DatumGetJsonbP(values[8]);
 	record->new = isnull[9] ? NULL : DatumGetJsonbP(values[9]);
+	record->values = values;
+	record->isnull = isnull;
 	record->whole = record->shape != NULL && record->old != NULL && is_whole(record);
 }
 

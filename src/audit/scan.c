@@ -38,13 +38,11 @@
 #include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
-/* Columns of audit_log and audit_txn. */
+/* Columns of audit_log. */
 #define LOG_ID			2
 #define LOG_ROW_KEY		5
 #define LOG_OLD_ROW_KEY	6
-#define TXN_TXN			2
-#define TXN_SINCE		3
-#define TXN_NCOLUMNS	13
+#define LOG_OP			8
 
 /* What a scan by key carries from leaf to leaf. */
 typedef struct KeyScan
@@ -57,12 +55,12 @@ typedef struct KeyScan
 	TupleTableSlot *slot;
 } KeyScan;
 
-/* One row of audit_txn. */
+/* A row of the log that says who made the entries after it. */
 typedef struct WhoRow
 {
-	int64		since;
-	Datum		values[TXN_NCOLUMNS];
-	bool		isnull[TXN_NCOLUMNS];
+	int64		id;
+	Datum		values[AUDIT_RECORD_NCOLUMNS];
+	bool		isnull[AUDIT_RECORD_NCOLUMNS];
 } WhoRow;
 
 struct AuditWho
@@ -71,7 +69,7 @@ struct AuditWho
 	List	   *partitions;
 	MemoryContext cxt;			/* holds rows */
 	int64		txn;			/* whose rows these are */
-	List	   *rows;			/* WhoRow, by since descending */
+	List	   *rows;			/* WhoRow, the newest first */
 };
 
 /* Hands the rows of a query to a function, one by one. */
@@ -209,7 +207,7 @@ dbp_audit_scan_row(AuditTrail *trail, AuditProbe *probes, TimestampTz since,
 	scan.sort = tuplesort_begin_heap(RelationGetDescr(parent), 1, &column, &order, &collation,
 									 &nulls_first, work_mem, NULL, TUPLESORT_NONE);
 	scan.slot = MakeSingleTupleTableSlot(RelationGetDescr(parent), &TTSOpsHeapTuple);
-	foreach(lc, dbp_audit_log_partitions("audit_log"))
+	foreach(lc, dbp_audit_log_partitions())
 	{
 		AuditPartition *part = lfirst(lc);
 		Relation	leaf;
@@ -353,15 +351,15 @@ dbp_audit_who_open(void)
 {
 	AuditWho   *who = palloc0(sizeof(AuditWho));
 
-	who->parent = table_open(dbp_own_relation("audit_txn"), AccessShareLock);
-	who->partitions = dbp_audit_log_partitions("audit_txn");
+	who->parent = table_open(dbp_own_relation("audit_log"), AccessShareLock);
+	who->partitions = dbp_audit_log_partitions();
 	who->cxt = AllocSetContextCreate(CurrentMemoryContext, "dbpatterns audit transaction",
 									 ALLOCSET_SMALL_SIZES);
 	return who;
 }
 
 static Oid
-txn_partition(AuditWho *who, TimestampTz at)
+partition_at(AuditWho *who, TimestampTz at)
 {
 	AuditPartition *found = NULL;
 	ListCell   *lc;
@@ -376,16 +374,24 @@ txn_partition(AuditWho *who, TimestampTz at)
 	return found != NULL ? found->relid : InvalidOid;
 }
 
+static int
+newest_first(const ListCell *a, const ListCell *b)
+{
+	int64		ia = ((const WhoRow *) lfirst(a))->id;
+	int64		ib = ((const WhoRow *) lfirst(b))->id;
+
+	return ia > ib ? -1 : ia < ib ? 1 : 0;
+}
+
 /*
- * read_who reads the rows of an entry's transaction.
+ * read_who reads the rows that say who made the entries of a transaction.
  */
 static void
 read_who(AuditWho *who, AuditRecord *record)
 {
-	Oid			relid = txn_partition(who, record->at);
+	Oid			relid = partition_at(who, record->at);
 	MemoryContext oldcxt = MemoryContextSwitchTo(who->cxt);
 	Relation	leaf;
-	Relation	index;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -396,43 +402,50 @@ read_who(AuditWho *who, AuditRecord *record)
 	if (OidIsValid(relid))
 	{
 		leaf = table_open(relid, AccessShareLock);
-		index = index_open(index_on(leaf, TXN_TXN), AccessShareLock);
-		ScanKeyInit(&key, TXN_TXN, BTEqualStrategyNumber, F_INT8EQ,
-					Int64GetDatum(record->txn));
-		scan = systable_beginscan_ordered(leaf, index, GetActiveSnapshot(), 1, &key);
-		while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, BackwardScanDirection)))
+		ScanKeyInit(&key, LOG_ROW_KEY, BTEqualStrategyNumber, F_INT8EQ,
+					Int64GetDatum((int64) AUDIT_WHO_KEY(record->txn)));
+		scan = systable_beginscan(leaf, index_on(leaf, LOG_ROW_KEY), true,
+								  GetActiveSnapshot(), 1, &key);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
 			WhoRow	   *row = palloc(sizeof(WhoRow));
 
 			heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(leaf),
 							  row->values, row->isnull);
-			row->since = DatumGetInt64(row->values[TXN_SINCE - 1]);
-			who->rows = lappend(who->rows, row);
+			row->id = DatumGetInt64(row->values[LOG_ID - 1]);
+			if (DatumGetChar(row->values[LOG_OP - 1]) == AUDIT_WHO)
+				who->rows = lappend(who->rows, row);
 		}
-		systable_endscan_ordered(scan);
-		index_close(index, AccessShareLock);
+		systable_endscan(scan);
 		table_close(leaf, NoLock);
+		list_sort(who->rows, newest_first);
 	}
 	MemoryContextSwitchTo(oldcxt);
 }
 
 /*
  * dbp_audit_who returns the facts in force when an entry was written, as columns
- * of audit_txn; false when the log no longer has them.  They are valid until
- * the next call.
+ * of audit_log; false when the log does not have them.  They are valid until
+ * the next call, and as long as the record.
  */
 bool
 dbp_audit_who(AuditWho *who, AuditRecord *record, Datum **values, bool **isnull)
 {
 	ListCell   *lc;
 
+	if (!record->isnull[AUDIT_WHO_FIRST])
+	{
+		*values = record->values;
+		*isnull = record->isnull;
+		return true;
+	}
 	if (who->txn != record->txn)
 		read_who(who, record);
 	foreach(lc, who->rows)
 	{
 		WhoRow	   *row = lfirst(lc);
 
-		if (row->since <= record->id)
+		if (row->id <= record->id)
 		{
 			*values = row->values;
 			*isnull = row->isnull;

@@ -59,7 +59,7 @@ typedef struct Builder
 	AuditBlock	block;
 	AuditMerkle tree;
 	AuditPosition last;			/* of the leaf added last */
-	AuditSalt  *salts;			/* space for BLOCK_LEAVES + 1 */
+	AuditSalt  *salts;			/* space for BLOCK_LEAVES */
 } Builder;
 
 static FullTransactionId
@@ -131,9 +131,9 @@ read_pending(Pending *pending)
 		return false;
 	pending->block = DatumGetInt64(dbp_sql_value(0, 0, NULL));
 	pending->from.txn = DatumGetInt64(dbp_sql_value(0, 1, NULL));
-	pending->from.number = DatumGetInt64(dbp_sql_value(0, 2, NULL));
+	pending->from.id = DatumGetInt64(dbp_sql_value(0, 2, NULL));
 	pending->upto.txn = DatumGetInt64(dbp_sql_value(0, 3, NULL));
-	pending->upto.number = DatumGetInt64(dbp_sql_value(0, 4, NULL));
+	pending->upto.id = DatumGetInt64(dbp_sql_value(0, 4, NULL));
 	pending->system = DatumGetInt64(dbp_sql_value(0, 5, NULL));
 	pending->fence = DatumGetFullTransactionId(dbp_sql_value(0, 6, NULL));
 	return true;
@@ -157,7 +157,7 @@ draw_pending(Pending *pending)
 
 	pending->block = 1;
 	pending->from.txn = PG_INT64_MIN;
-	pending->from.number = PG_INT64_MIN;
+	pending->from.id = PG_INT64_MIN;
 	if (last != NIL)
 	{
 		AuditBlock *block = linitial(last);
@@ -171,15 +171,15 @@ draw_pending(Pending *pending)
 		return false;
 
 	pending->upto.txn = nextval_internal(dbp_own_relation("audit_id"), false);
-	pending->upto.number = PG_INT64_MAX;
+	pending->upto.id = PG_INT64_MAX;
 	pending->fence = ReadNextFullTransactionId();
 	pending->system = (int64) GetSystemIdentifier();
 
 	params[0] = DBP_PARAM(INT8OID, Int64GetDatum(pending->block));
 	params[1] = DBP_PARAM(INT8OID, Int64GetDatum(pending->from.txn));
-	params[2] = DBP_PARAM(INT8OID, Int64GetDatum(pending->from.number));
+	params[2] = DBP_PARAM(INT8OID, Int64GetDatum(pending->from.id));
 	params[3] = DBP_PARAM(INT8OID, Int64GetDatum(pending->upto.txn));
-	params[4] = DBP_PARAM(INT8OID, Int64GetDatum(pending->upto.number));
+	params[4] = DBP_PARAM(INT8OID, Int64GetDatum(pending->upto.id));
 	params[5] = DBP_PARAM(INT8OID, Int64GetDatum(pending->system));
 	params[6] = DBP_PARAM(XID8OID, FullTransactionIdGetDatum(pending->fence));
 	dbp_sql_query_latest("INSERT INTO _dbpatterns.audit_block"
@@ -217,7 +217,7 @@ add_leaf(Builder *builder, const AuditLeaf *leaf)
 	memcpy(salt->check, hash.bytes, sizeof(salt->check));
 	dbp_audit_merkle_add(&builder->tree, &hash);
 
-	block->entries += leaf->facts ? 0 : 1;
+	block->entries += leaf->op == AUDIT_WHO ? 0 : 1;
 	block->first_time = Min(block->first_time, leaf->xact_time);
 	block->last_time = Max(block->last_time, leaf->xact_time);
 	builder->last = leaf->at;
@@ -248,9 +248,9 @@ write_block(Builder *builder, AuditPosition upto)
 
 	params[0] = DBP_PARAM(INT8OID, Int64GetDatum(block->block));
 	params[1] = DBP_PARAM(INT8OID, Int64GetDatum(block->from.txn));
-	params[2] = DBP_PARAM(INT8OID, Int64GetDatum(block->from.number));
+	params[2] = DBP_PARAM(INT8OID, Int64GetDatum(block->from.id));
 	params[3] = DBP_PARAM(INT8OID, Int64GetDatum(upto.txn));
-	params[4] = DBP_PARAM(INT8OID, Int64GetDatum(upto.number));
+	params[4] = DBP_PARAM(INT8OID, Int64GetDatum(upto.id));
 	params[5] = DBP_PARAM(INT8OID, Int64GetDatum(builder->pending->system));
 	params[6] = DBP_PARAM(XID8OID, FullTransactionIdGetDatum(builder->pending->fence));
 	params[7] = DBP_PARAM(INT4OID, Int32GetDatum(block->leaves));
@@ -287,15 +287,14 @@ complete_pending(Pending *pending)
 	before = dbp_audit_blocks_read("true ORDER BY block DESC LIMIT 1", 0, NULL);
 	builder.pending = pending;
 	builder.ctx = dbp_audit_sha256_create();
-	builder.salts = palloc(sizeof(AuditSalt) * (BLOCK_LEAVES + 1));
+	builder.salts = palloc(sizeof(AuditSalt) * BLOCK_LEAVES);
 	start_block(&builder, pending->block, pending->from,
 				before == NIL ? &none : &((AuditBlock *) linitial(before))->hash);
 
 	leaves = dbp_audit_leaves_open(pending->from, pending->upto);
 	while ((leaf = dbp_audit_leaves_peek(leaves)) != NULL)
 	{
-		if (builder.block.leaves >= BLOCK_LEAVES &&
-			dbp_audit_position_cmp(leaf->at, builder.last) != 0)
+		if (builder.block.leaves == BLOCK_LEAVES)
 		{
 			AuditBlock *done = &builder.block;
 			AuditHash	hash;

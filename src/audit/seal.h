@@ -40,7 +40,7 @@ typedef struct AuditSalt
 typedef struct AuditPosition
 {
 	int64		txn;
-	int64		number;
+	int64		id;
 } AuditPosition;
 
 /* A row of audit_block.  Sealed: has a root. */
@@ -61,10 +61,10 @@ typedef struct AuditBlock
 	int64		purged;			/* change, 0: not purged */
 } AuditBlock;
 
-/* A row of audit_log or audit_txn in canonical form. */
+/* A row of audit_log in canonical form. */
 typedef struct AuditLeaf
 {
-	bool		facts;			/* of audit_txn */
+	char		op;
 	Oid			relid;			/* partition it is in */
 	TimestampTz xact_time;
 	AuditPosition at;

@@ -3,11 +3,10 @@
  * triggers.c
  *	  The triggers of an audited table.
  *
- * Three triggers make the trail: one for rows, which the server clones to
- * partitions present and future; one per statement, which makes its entries
- * visible at once; one before TRUNCATE.  The last two are not cloned, so they
- * are put on each partition when the trail is enabled and, for later ones,
- * after the DDL that made them.
+ * Two triggers make the trail: one for rows, which the server clones to
+ * partitions present and future; one before TRUNCATE.  That one is not cloned,
+ * so it is put on each partition when the trail is enabled and, for later
+ * ones, after the DDL that made them.
  *
  * All of it is SQL, and ALTER TABLE refuses a table that is open elsewhere in
  * the session: callers are connected to SPI, hold a lock, and have the tables
@@ -159,25 +158,20 @@ dbp_audit_set_trigger(Oid relid, const char *name, int16 type, const char *argum
 }
 
 /*
- * dbp_audit_set_statement_triggers puts the two triggers on a table that the server
+ * dbp_audit_set_truncate_trigger puts the trigger on a table that the server
  * does not clone to partitions.
  */
 bool
-dbp_audit_set_statement_triggers(Oid relid, int16 events, const char *argument, bool always)
+dbp_audit_set_truncate_trigger(Oid relid, int16 events, const char *argument, bool always)
 {
-	bool		changed;
-
-	changed = dbp_audit_set_trigger(relid, AUDIT_FLUSH_TRIGGER, events & AUDIT_ROW_EVENTS,
-									argument, always);
-	changed |= dbp_audit_set_trigger(relid, AUDIT_TRUNCATE_TRIGGER,
-									 (events & TRIGGER_TYPE_TRUNCATE)
-									 ? TRIGGER_TYPE_TRUNCATE | TRIGGER_TYPE_BEFORE : 0,
-									 argument, always);
-	return changed;
+	return dbp_audit_set_trigger(relid, AUDIT_TRUNCATE_TRIGGER,
+								 (events & TRIGGER_TYPE_TRUNCATE)
+								 ? TRIGGER_TYPE_TRUNCATE | TRIGGER_TYPE_BEFORE : 0,
+								 argument, always);
 }
 
 /*
- * dbp_audit_trigger_settings reads from an audited table what its statement triggers
+ * dbp_audit_trigger_settings reads from an audited table what its truncate trigger
  * must be like; false if it has no row trigger of ours.
  */
 bool
@@ -199,7 +193,7 @@ dbp_audit_trigger_settings(Oid relid, int16 *events, char **argument, bool *alwa
 }
 
 /*
- * dbp_audit_cover_partition gives a partition the statement triggers of its root,
+ * dbp_audit_cover_partition gives a partition the truncate trigger of its root,
  * and tells whether that changed anything.  Callers of this and the next two:
  * SPI connected, tables closed.
  */
@@ -216,7 +210,7 @@ dbp_audit_cover_partition(Oid relid, Oid rootid)
 		!dbp_audit_trigger_settings(rootid, &events, &argument, &always))
 		return false;
 	dbp_enter_owner(&scope, dbp_relation_owner(relid));
-	changed = dbp_audit_set_statement_triggers(relid, events, argument, always);
+	changed = dbp_audit_set_truncate_trigger(relid, events, argument, always);
 	dbp_leave_owner(&scope);
 	return changed;
 }

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * txn.c
- *	  Who and when: one row per writing transaction.
+ *	  Who and when: the facts about a transaction.
  *
- * The facts about a transaction are taken when an entry is captured, written
- * before the first entry, and written again before the first entry for which
- * one of them has changed: SET ROLE, another context, another statement's
- * query id.  If the savepoint they were written under is rolled back, they are
- * written again with the next batch.
+ * They are taken when an entry is captured, as they can change inside a
+ * transaction: SET ROLE, another context, another statement's query id.  Facts
+ * that were written hold for the transaction's entries with greater numbers,
+ * until others are written (see write.c); if the savepoint they were written
+ * under is rolled back, they hold no longer.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "audit/audit.h"
 #include "compat/compat.h"
-#include "core/append.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/backend_status.h"
@@ -38,11 +37,10 @@ static char *context_string = NULL;
 static Jsonb *context = NULL;
 static int64 context_serial = 0;
 
-static DbpAppendTarget *target = NULL;
-
 static int64 txn = 0;			/* 0: this transaction has no number yet */
-static int	written_level = 0;	/* 0: facts are not written */
-static AuditFacts written;		/* if written_level > 0 */
+static int	in_force_level = 0; /* nesting level of in_force; 0: there are
+								 * none */
+static AuditFacts in_force;		/* facts written last */
 
 /* This backend's client address, found once; inet */
 static bool have_client_addr = false;
@@ -86,9 +84,31 @@ dbp_audit_txn_facts_hold(const AuditFacts *facts)
 				NAMEDATALEN - 1) == 0;
 }
 
-static bool
-same_facts(const AuditFacts *a, const AuditFacts *b)
+/*
+ * dbp_audit_txn_copy_facts copies facts to cxt.
+ */
+AuditFacts *
+dbp_audit_txn_copy_facts(const AuditFacts *facts, MemoryContext cxt)
 {
+	AuditFacts *copy = MemoryContextAlloc(cxt, sizeof(AuditFacts));
+
+	*copy = *facts;
+	if (facts->context != NULL)
+	{
+		copy->context = MemoryContextAlloc(cxt, VARSIZE(facts->context));
+		memcpy(copy->context, facts->context, VARSIZE(facts->context));
+	}
+	return copy;
+}
+
+/*
+ * dbp_audit_txn_same_facts tells whether facts are equal.
+ */
+bool
+dbp_audit_txn_same_facts(const AuditFacts *a, const AuditFacts *b)
+{
+	if (a == b)
+		return true;
 	return a->session_role == b->session_role && a->set_role == b->set_role &&
 		a->effective_role == b->effective_role && a->query_id == b->query_id &&
 		a->context_serial == b->context_serial &&
@@ -125,32 +145,29 @@ role_name(Oid role)
 	return CStringGetTextDatum(name ? name : psprintf("%u", role));
 }
 
-static void
-fill_row(TupleTableSlot *slot, int row, void *arg)
+/*
+ * dbp_audit_txn_fill sets the columns of the log that say who and when.
+ */
+void
+dbp_audit_txn_fill(const AuditFacts *facts, Datum *values, bool *isnull)
 {
-	int64		since = *(int64 *) arg;
-	Datum	   *values = slot->tts_values;
-	bool	   *isnull = slot->tts_isnull;
+	Oid			roles[] = {MyProc->roleId, facts->session_role, facts->set_role,
+	facts->effective_role};
 	inet	   *address = find_client_addr();
 
-	memset(isnull, 0, 13 * sizeof(bool));
-	values[0] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	values[1] = Int64GetDatum(txn);
-	values[2] = Int64GetDatum(since);
-	values[3] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	values[4] = Int64GetDatum(written.query_id);
-	isnull[4] = (written.query_id == 0);
-	values[5] = Int32GetDatum(MyProcPid);
-	values[6] = PointerGetDatum(address);
-	isnull[6] = (address == NULL);
-	values[7] = role_name(MyProc->roleId);
-	values[8] = role_name(written.session_role);
-	values[9] = role_name(written.set_role);
-	values[10] = role_name(written.effective_role);
-	values[11] = CStringGetTextDatum(written.application_name);
-	isnull[11] = (written.application_name[0] == '\0');
-	values[12] = PointerGetDatum(written.context);
-	isnull[12] = (written.context == NULL);
+	memset(isnull, 0, AUDIT_WHO_COLUMNS * sizeof(bool));
+	values[0] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[1] = Int64GetDatum(facts->query_id);
+	isnull[1] = (facts->query_id == 0);
+	values[2] = Int32GetDatum(MyProcPid);
+	values[3] = PointerGetDatum(address);
+	isnull[3] = (address == NULL);
+	for (int i = 0; i < lengthof(roles); i++)
+		values[4 + i] = (i > 0 && roles[i] == roles[i - 1]) ? values[3 + i] : role_name(roles[i]);
+	values[8] = CStringGetTextDatum(facts->application_name);
+	isnull[8] = (facts->application_name[0] == '\0');
+	values[9] = PointerGetDatum(facts->context);
+	isnull[9] = (facts->context == NULL);
 }
 
 /*
@@ -164,20 +181,23 @@ dbp_audit_txn_begin(int64 first_id)
 }
 
 /*
- * dbp_audit_txn_number returns the number of this transaction, and sees to it that
- * facts are written for the entries from number since on; again: even if they
- * are the ones last written, and the next ones, too.
+ * dbp_audit_txn_in_force tells whether an entry written now needs no facts:
+ * those written last are the same.
  */
-int64
-dbp_audit_txn_number(int64 since, const AuditFacts *facts, bool again)
+bool
+dbp_audit_txn_in_force(const AuditFacts *facts)
 {
-	if (written_level == 0 || again || !same_facts(facts, &written))
-	{
-		written = *facts;
-		dbp_append(target, GetCurrentTransactionStartTimestamp(), 1, fill_row, &since);
-		written_level = again ? 0 : GetCurrentTransactionNestLevel();
-	}
-	return txn;
+	return in_force_level > 0 && dbp_audit_txn_same_facts(facts, &in_force);
+}
+
+/*
+ * dbp_audit_txn_set_in_force remembers facts that are about to be written.
+ */
+void
+dbp_audit_txn_set_in_force(const AuditFacts *facts)
+{
+	in_force = *facts;
+	in_force_level = GetCurrentTransactionNestLevel();
 }
 
 /*
@@ -196,7 +216,7 @@ void
 dbp_audit_txn_end(void)
 {
 	txn = 0;
-	written_level = 0;
+	in_force_level = 0;
 }
 
 /*
@@ -205,8 +225,8 @@ dbp_audit_txn_end(void)
 void
 dbp_audit_txn_subabort(int nestlevel)
 {
-	if (written_level >= nestlevel)
-		written_level = 0;
+	if (in_force_level >= nestlevel)
+		in_force_level = 0;
 }
 
 /*
@@ -215,8 +235,8 @@ dbp_audit_txn_subabort(int nestlevel)
 void
 dbp_audit_txn_subcommit(int nestlevel)
 {
-	if (written_level == nestlevel)
-		written_level--;
+	if (in_force_level == nestlevel)
+		in_force_level--;
 }
 
 /*
@@ -307,7 +327,6 @@ dbpatterns_audit_set_context(PG_FUNCTION_ARGS)
 void
 dbp_audit_txn_init(void)
 {
-	target = dbp_append_target("audit_txn");
 	DefineCustomStringVariable("dbpatterns.audit_context",
 							   "Application facts for the audit entries of this session, a JSON object.",
 							   "Set it for one transaction with dbpatterns.audit_set_context(jsonb).",

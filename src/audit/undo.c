@@ -319,7 +319,7 @@ read_entries(int64 txn, TupleTableSlot **slot)
 		" FROM _dbpatterns.audit_log e"
 		" LEFT JOIN _dbpatterns.audit_shape s ON s.shape = e.shape"
 		" LEFT JOIN _dbpatterns.audit_relation r ON r.relation = s.relation"
-		" WHERE e.xact_time = $1 AND e.txn = $2 ORDER BY e.id DESC";
+		" WHERE e.xact_time = $1 AND e.txn = $2 AND e.op <> 'W' ORDER BY e.id DESC";
 	Oid			types[2] = {TIMESTAMPTZOID, INT8OID};
 	Datum		values[2];
 	DbpParam	param = DBP_PARAM(INT8OID, Int64GetDatum(txn));
@@ -328,7 +328,7 @@ read_entries(int64 txn, TupleTableSlot **slot)
 	Portal		portal;
 
 	dbp_enter_owner(&scope, dbp_audit_log_owner());
-	if (dbp_sql_query("SELECT xact_time FROM _dbpatterns.audit_txn WHERE txn = $1 LIMIT 1",
+	if (dbp_sql_query("SELECT xact_time FROM _dbpatterns.audit_log WHERE txn = $1 LIMIT 1",
 					  1, &param) > 0)
 	{
 		values[0] = dbp_sql_value(0, 0, NULL);

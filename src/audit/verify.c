@@ -163,8 +163,8 @@ check_purged(Verifier *verifier, const AuditBlock *block)
 static char *
 leaf_name(const AuditLeaf *leaf)
 {
-	return psprintf(leaf->facts ? "record %lld of transaction %lld" : "entry %lld of transaction %lld",
-					(long long) leaf->at.number, (long long) leaf->at.txn);
+	return psprintf("entry %lld of transaction %lld",
+					(long long) leaf->at.id, (long long) leaf->at.txn);
 }
 
 /* Does the leaf have the hash that the salt's check bytes tell? */

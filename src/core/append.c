@@ -143,6 +143,20 @@ dbp_own_relation(const char *name)
 }
 
 /*
+ * dbp_append_relid returns the OID of a target, which may be a sequence, too.
+ */
+Oid
+dbp_append_relid(DbpAppendTarget *target)
+{
+	if (!OidIsValid(target->relid))
+	{
+		target->relid = dbp_own_relation(target->table);
+		target->leafid = InvalidOid;
+	}
+	return target->relid;
+}
+
+/*
  * find_leaf routes a row: it sets the target's leaf and the range it takes.
  */
 static void
@@ -205,11 +219,7 @@ open_leaf(DbpAppendTarget *target, TimestampTz when)
 
 	for (;;)
 	{
-		if (!OidIsValid(target->relid))
-		{
-			target->relid = dbp_own_relation(target->table);
-			target->leafid = InvalidOid;
-		}
+		(void) dbp_append_relid(target);
 		if (!OidIsValid(target->leafid) ||
 			when < target->from || when >= target->upto)
 			find_leaf(target, when);
@@ -278,8 +288,8 @@ make_inserter(Relation rel)
 }
 
 /*
- * reopen_indexes opens the indexes of a kept inserter again; false if they
- * are no longer the same.
+ * reopen_indexes opens the indexes of a kept inserter again, partial ones
+ * excepted; false if they are no longer the same.
  */
 static bool
 reopen_indexes(Inserter *inserter, Relation rel)
@@ -292,13 +302,48 @@ reopen_indexes(Inserter *inserter, Relation rel)
 		return false;
 	info->ri_RelationDesc = rel;
 	foreach(lc, indexes)
-		info->ri_IndexRelationDescs[foreach_current_index(lc)] =
-		index_open(lfirst_oid(lc), RowExclusiveLock);
+	{
+		int			i = foreach_current_index(lc);
+
+		info->ri_IndexRelationDescs[i] = info->ri_IndexRelationInfo[i]->ii_Predicate != NIL ?
+			NULL : index_open(lfirst_oid(lc), RowExclusiveLock);
+	}
 	return true;
 }
 
 /*
- * open_inserter returns an inserter for rel with its indexes open.  What an
+ * open_partial_indexes opens those partial indexes that some row of a chunk
+ * belongs to: opening and locking one costs as much as half an insert.
+ */
+static void
+open_partial_indexes(Inserter *inserter, int n)
+{
+	ExprContext *econtext = GetPerTupleExprContext(inserter->estate);
+
+	for (int i = 0; i < inserter->info->ri_NumIndices; i++)
+	{
+		IndexInfo  *index = inserter->info->ri_IndexRelationInfo[i];
+
+		if (index->ii_Predicate == NIL || inserter->info->ri_IndexRelationDescs[i] != NULL)
+			continue;
+		if (index->ii_PredicateState == NULL)
+			index->ii_PredicateState = ExecPrepareQual(index->ii_Predicate, inserter->estate);
+		for (int row = 0; row < n; row++)
+		{
+			econtext->ecxt_scantuple = inserter->slots[row];
+			if (!ExecQual(index->ii_PredicateState, econtext))
+				continue;
+			inserter->info->ri_IndexRelationDescs[i] =
+				index_open(list_nth_oid(inserter->indexes, i), RowExclusiveLock);
+			break;
+		}
+		ResetPerTupleExprContext(inserter->estate);
+	}
+}
+
+/*
+ * open_inserter returns an inserter for rel with its indexes open, partial ones
+ * perhaps excepted.  What an
  * index access method caches for a series of inserts must not outlive the
  * open index, so it goes to a context of its own.
  */
@@ -360,6 +405,7 @@ append_chunk(Inserter *inserter, Relation rel, int first, int n,
 
 	if (inserter->info->ri_NumIndices == 0)
 		return;
+	open_partial_indexes(inserter, n);
 	for (int i = 0; i < n; i++)
 	{
 		(void) ExecInsertIndexTuples(inserter->info, slots[i], inserter->estate,

@@ -65,12 +65,13 @@ event_data(FunctionCallInfo fcinfo)
 }
 
 /*
- * detached_partitions adds the partitions that a command has detached; the
+ * detached_partitions returns the partitions that a command has detached; the
  * list of commands names their parent only.  Caller: SPI connected.
  */
 static List *
-detached_partitions(List *relids, MemoryContext cxt)
+detached_partitions(MemoryContext cxt)
 {
+	List	   *relids = NIL;
 	uint64		rows;
 
 	rows = dbp_sql_query("SELECT command FROM pg_catalog.pg_event_trigger_ddl_commands()"
@@ -112,6 +113,7 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 	const char *command = GetCommandTagName(data->tag);
 	MemoryContext caller_cxt = CurrentMemoryContext;
 	List	   *relids = NIL;
+	List	   *detached;
 	uint64		rows;
 
 	SPI_connect();
@@ -136,13 +138,13 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 		relids = lappend_oid(relids, DatumGetObjectId(dbp_sql_value(i, 0, NULL)));
 		MemoryContextSwitchTo(oldcxt);
 	}
-	relids = detached_partitions(relids, caller_cxt);
+	detached = detached_partitions(caller_cxt);
 	SPI_finish();
 
 	if (relids != NIL)
 	{
 		for (int i = 0; i < nmodules; i++)
-			ddl_callbacks[i] (command, relids);
+			ddl_callbacks[i] (command, relids, detached);
 	}
 	PG_RETURN_NULL();
 }

@@ -17,9 +17,9 @@
 
 /*
  * Called after a command that altered or created relations (their OIDs in
- * relids).  command is its tag, such as ALTER TABLE.
+ * relids), or detached partitions.  command is its tag, such as ALTER TABLE.
  */
-typedef void (*DbpDdlCallback) (const char *command, List *relids);
+typedef void (*DbpDdlCallback) (const char *command, List *relids, List *detached);
 
 /* An object that a DROP removed. */
 typedef struct DbpDropped

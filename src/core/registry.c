@@ -92,7 +92,7 @@ dbp_registry_has(Oid target, const char *pattern)
 }
 
 static void
-ignore_ddl(const char *command, List *relids)
+ignore_ddl(const char *command, List *relids, List *detached)
 {
 }
 

@@ -23,12 +23,13 @@ prepare()
 		INSERT INTO item SELECT i, 0, now() FROM generate_series(1, 1000000) i;
 		-- Nine updates of each row, in an order of their own each time, a
 		-- hundred to a transaction.
-		INSERT INTO _dbpatterns.audit_txn
+		INSERT INTO _dbpatterns.audit_log
 		SELECT now() + t * interval '10 ms', 10000000000 + t * 1024, 10000000000 + t * 1024,
+		       NULL, x'7000000000000000'::bigint + 10000000000 + t * 1024, NULL, 0, 'W', NULL, NULL,
 		       '7', NULL, 1, NULL, 'app', 'app', 'app', 'app', 'bench', '{"user": "ann"}'
 		FROM generate_series(0, 89999) t;
 		INSERT INTO _dbpatterns.audit_log
-		SELECT now() + (n / 100) * interval '10 ms', 10000000000 + (n / 100) * 1024 + n % 100,
+		SELECT now() + (n / 100) * interval '10 ms', 10000000000 + (n / 100) * 1024 + 1 + n % 100,
 		       10000000000 + (n / 100) * 1024, NULL, l.base + r.id, NULL, l.shape, 'U',
 		       jsonb_build_object('size', n / 1000000),
 		       jsonb_build_object('id', r.id, 'size', n / 1000000 + 1)
@@ -37,7 +38,6 @@ prepare()
 		     (SELECT row_key - (new ->> 'id')::bigint AS base, shape
 		      FROM _dbpatterns.audit_log WHERE op = 'I' LIMIT 1) l;
 		VACUUM ANALYZE _dbpatterns.audit_log;
-		VACUUM ANALYZE _dbpatterns.audit_txn;
 		CREATE TABLE base AS
 		SELECT row_key - (new ->> 'id')::bigint AS base
 		FROM _dbpatterns.audit_log WHERE op = 'I' LIMIT 1;
@@ -59,9 +59,10 @@ measure()
 			SELECT e.*, t.*
 			FROM _dbpatterns.audit_log e
 			LEFT JOIN LATERAL (
-			    SELECT * FROM _dbpatterns.audit_txn x
-			    WHERE x.xact_time = e.xact_time AND x.txn = e.txn AND x.since <= e.id
-			    ORDER BY x.since DESC LIMIT 1) t ON true
+			    SELECT * FROM _dbpatterns.audit_log x
+			    WHERE x.xact_time = e.xact_time AND x.op = '\'W\''
+			      AND x.row_key = e.txn + 8070450532247928832 AND x.id < e.id
+			    ORDER BY x.id DESC LIMIT 1) t ON true
 			WHERE e.row_key = :base + :id::bigint
 			ORDER BY e.id;' -D "base=$base"
 	fi

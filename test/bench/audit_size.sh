@@ -33,8 +33,7 @@ measure()
 		number "$1" "
 			SELECT round(sum(pg_total_relation_size(relid)) /
 			             (SELECT count(*) FROM _dbpatterns.audit_log))
-			FROM (SELECT relid FROM pg_partition_tree('_dbpatterns.audit_log')
-			      UNION ALL SELECT relid FROM pg_partition_tree('_dbpatterns.audit_txn')) t"
+			FROM pg_partition_tree('_dbpatterns.audit_log')"
 	else
 		number "$1" "SELECT round(pg_total_relation_size('log') / count(*)::numeric) FROM log"
 	fi

@@ -13,8 +13,8 @@ SELECT count(*), count(DISTINCT txn) AS transactions, count(DISTINCT id) AS numb
        bool_and(new->>'id' = n::text) AS in_order
   FROM (SELECT *, row_number() OVER (ORDER BY id) AS n
           FROM _dbpatterns.audit_log WHERE op = 'I') e;
-SELECT count(*) AS who FROM _dbpatterns.audit_txn x
- WHERE x.txn IN (SELECT txn FROM _dbpatterns.audit_log WHERE op = 'I');
+SELECT count(*) AS who FROM _dbpatterns.audit_log x
+ WHERE x.xid IS NOT NULL AND x.txn IN (SELECT txn FROM _dbpatterns.audit_log WHERE op = 'I');
 SELECT * FROM tally();
 
 -- COPY, and COPY that fails half way.

@@ -193,7 +193,7 @@ SELECT dbpatterns.audit_enable('gap', operations => 'IUD');
 SELECT audit('gap');
 SELECT left(said(format('SELECT dbpatterns.audit_row_at(''gap'', ''{"id": 1}'', %L)', :'t5')), 5) AS refused;
 SELECT clock_timestamp() AS t5 \gset
-DROP TRIGGER dbpatterns_82_audit ON gap;
+DROP TRIGGER dbpatterns_81_audit ON gap;
 SELECT audit('gap');
 SELECT left(said(format('SELECT dbpatterns.audit_row_at(''gap'', ''{"id": 1}'', %L)', :'t5')), 5) AS refused;
 SELECT clock_timestamp() AS t5 \gset
@@ -201,7 +201,7 @@ ALTER TABLE gap ENABLE REPLICA TRIGGER dbpatterns_80_audit;
 SELECT audit('gap');
 SELECT left(said(format('SELECT dbpatterns.audit_row_at(''gap'', ''{"id": 1}'', %L)', :'t5')), 5) AS refused;
 SELECT clock_timestamp() AS t5 \gset
-ALTER TABLE gap ENABLE REPLICA TRIGGER dbpatterns_82_audit;
+ALTER TABLE gap ENABLE REPLICA TRIGGER dbpatterns_81_audit;
 SELECT audit('gap');
 SELECT left(said(format('SELECT dbpatterns.audit_row_at(''gap'', ''{"id": 1}'', %L)', :'t5')), 5) AS refused;
 SELECT clock_timestamp() AS t5 \gset

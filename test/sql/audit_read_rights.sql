@@ -163,8 +163,8 @@ SELECT op, sql, conflict FROM dbpatterns.audit_undo(:txn, false);
 RESET ROLE;
 SELECT op, sql, conflict FROM dbpatterns.audit_undo(:txn);
 
--- What a trigger of a table that is not audited changed waits to be written;
--- nothing reads past it from inside a savepoint.
+-- What waits to be written is read as well, from inside a savepoint, too; and
+-- it is not lost when that is rolled back.
 CREATE TABLE source (id int);
 CREATE TABLE copy (id int PRIMARY KEY);
 SELECT audit('copy');
@@ -178,8 +178,7 @@ SELECT count(*) FROM dbpatterns.audit_history('copy', '{"id": 1}');
 ROLLBACK TO s;
 SELECT statement, t.refused('SELECT FROM dbpatterns.' || statement) FROM unnest(ARRAY[
     'audit_changes(''copy'')', 'audit_row_at(''copy'', ''{"id": 1}'', now())',
-    'audit_table_at(''copy'', now()) AS row', 'audit_undo(1)',
-    'audit_erase(''copy'', ''{"id": 1}'', reason => ''test'')']) statement;
+    'audit_table_at(''copy'', now()) AS row']) statement;
 RELEASE s;
 SELECT count(*) FROM dbpatterns.audit_history('copy', '{"id": 1}');
 SAVEPOINT s;

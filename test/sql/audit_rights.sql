@@ -21,7 +21,7 @@ SET ROLE regress_dbp_user;
 INSERT INTO a VALUES (1, 'x', 'by user');
 INSERT INTO p VALUES (1);
 SELECT refused(statement) FROM unnest(ARRAY[
-    'SELECT FROM _dbpatterns.audit_log', 'SELECT FROM _dbpatterns.audit_txn',
+    'SELECT FROM _dbpatterns.audit_log',
     'INSERT INTO _dbpatterns.audit_log (xact_time, id, txn, shape, op) VALUES (now(), 1, 1, 1, ''I'')',
     'UPDATE _dbpatterns.audit_log SET new = NULL', 'DELETE FROM _dbpatterns.audit_log',
     'TRUNCATE _dbpatterns.audit_log', 'SELECT nextval(''_dbpatterns.audit_id'')',
@@ -53,8 +53,8 @@ SELECT c.oid::regclass FROM pg_class c
 
 -- Partitions of the log that are made later are as closed as the first ones.
 CALL dbpatterns.audit_run(ahead => '1 year');
-SELECT count(*) > 20 AS many, count(*) FILTER (WHERE has_table_privilege('regress_dbp_user', inhrelid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')) AS open
-  FROM pg_inherits WHERE inhparent IN ('_dbpatterns.audit_log'::regclass, '_dbpatterns.audit_txn'::regclass);
+SELECT count(*) > 10 AS many, count(*) FILTER (WHERE has_table_privilege('regress_dbp_user', inhrelid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')) AS open
+  FROM pg_inherits WHERE inhparent = '_dbpatterns.audit_log'::regclass;
 
 -- Row security: on the audited table, forced, it hides rows from the owner,
 -- but none from the log; on the log, it decides what an auditor reads, and

@@ -161,7 +161,7 @@ SELECT (SELECT active FROM e_status), (e_check()).*;
 ALTER TABLE e ENABLE REPLICA TRIGGER dbpatterns_80_audit;
 SELECT (SELECT active FROM e_status), (e_check()).*;
 ALTER TABLE e ENABLE TRIGGER dbpatterns_80_audit;
-ALTER TABLE e DISABLE TRIGGER dbpatterns_82_audit;
+ALTER TABLE e DISABLE TRIGGER dbpatterns_81_audit;
 SELECT (SELECT active FROM e_status), (e_check()).*;
 -- The statement trigger is needed only to see entries before the end of the
 -- transaction.
@@ -171,7 +171,7 @@ SELECT * FROM news();
 -- audit_enable puts all of it right.
 SELECT dbpatterns.audit_enable('e');
 SELECT (SELECT active FROM e_status), (e_check()).*;
-DROP TRIGGER dbpatterns_82_audit ON e;
+DROP TRIGGER dbpatterns_81_audit ON e;
 SELECT (SELECT active FROM e_status), (e_check()).*;
 DROP TRIGGER dbpatterns_80_audit ON e;
 SELECT (SELECT active FROM e_status), (e_check()).*;

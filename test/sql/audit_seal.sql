@@ -79,7 +79,7 @@ SELECT tamper($$UPDATE _dbpatterns.audit_log SET txn = txn + 1 WHERE new ->> 'ow
 SELECT * FROM verify() WHERE NOT ok;
 ROLLBACK;
 BEGIN;
-SELECT tamper($$UPDATE _dbpatterns.audit_txn SET login_role = 'somebody' WHERE txn = (SELECT max(txn) FROM _dbpatterns.audit_txn)$$);
+SELECT tamper($$UPDATE _dbpatterns.audit_log SET login_role = 'somebody' WHERE id = (SELECT max(id) FROM _dbpatterns.audit_log WHERE xid IS NOT NULL)$$);
 SELECT * FROM verify() WHERE NOT ok;
 ROLLBACK;
 BEGIN;
@@ -127,24 +127,20 @@ RETURNS bytea[] LANGUAGE sql AS $$
     SELECT array_agg(sha256('\x00' || fixed || sha256(substr(salts, 20 * n - 19, 16) || payload)) ORDER BY n)
       FROM (SELECT fixed, payload, (row_number() OVER (ORDER BY txn, number, fixed))::int AS n
               FROM (SELECT txn, id AS number,
-                           '\x01' || timestamptz_send(xact_time) || int8send(txn) || int8send(id)
+                           timestamptz_send(xact_time) || int8send(txn) || int8send(id)
                            || timestamptz_send(coalesce(statement_time, xact_time)) || convert_to(op::text, 'UTF8')
                            || sha256(coalesce((SELECT '\x01' || str(jsonb_build_array(s.shape, s.relation, s.schema_name,
                                       s.table_name, s.table_oid, s.columns, s.types, s.attnums, s.numbers, s.key)::text)
-                                      FROM _dbpatterns.audit_shape s WHERE s.shape = e.shape), '')) AS fixed,
+                                      FROM _dbpatterns.audit_shape s WHERE s.shape = e.shape), ''))
+                           || CASE WHEN xid IS NULL THEN '\x00' ELSE
+                           '\x01' || xid8send(xid) || int4send(pid) || opt(int8send(query_id))
+                           || opt(str(client_addr::text)) || opt(str(login_role)) || opt(str(session_role))
+                           || opt(str(set_role)) || opt(str(effective_role)) || opt(str(application_name))
+                           || opt(str(context::text)) END AS fixed,
                            opt(int8send(row_key)) || opt(int8send(old_row_key))
                            || opt(str(old::text)) || opt(str(new::text)) AS payload
                       FROM _dbpatterns.audit_log e
-                     WHERE (txn, id) > ($1, $2) AND (txn, id) <= ($3, $4)
-                    UNION ALL
-                    SELECT txn, since,
-                           '\x00' || timestamptz_send(xact_time) || int8send(txn) || int8send(since)
-                           || xid8send(xid) || int4send(pid) || opt(int8send(query_id)),
-                           opt(str(client_addr::text)) || opt(str(login_role)) || opt(str(session_role))
-                           || opt(str(set_role)) || opt(str(effective_role)) || opt(str(application_name))
-                           || opt(str(context::text))
-                      FROM _dbpatterns.audit_txn
-                     WHERE (txn, since) > ($1, $2) AND (txn, since) <= ($3, $4)) l) o
+                     WHERE (txn, id) > ($1, $2) AND (txn, id) <= ($3, $4)) l) o
 $$;
 CREATE FUNCTION merkle(leaves bytea[]) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE

@@ -102,7 +102,7 @@ is(sql("SELECT new FROM _dbpatterns.audit_log ORDER BY id DESC LIMIT 1"), '{"id"
 # there, and statements afterwards in the same session.
 sql("CREATE TABLE big (id int PRIMARY KEY, v int); INSERT INTO big SELECT i, 0 FROM generate_series(1, 200000) i;
 	 SELECT dbpatterns.audit_enable('big')");
-my $entries = sql('SELECT count(*) FROM _dbpatterns.audit_log');
+my $entries = sql('SELECT count(*) FROM dbpatterns.audit_entries');
 my $log_size = "SELECT sum(pg_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = '_dbpatterns.audit_log'::regclass";
 
 # Run the update in a session, wait until it writes entries, and do something
@@ -126,16 +126,16 @@ sub disturb
 }
 my $err = disturb(sub { sql('SELECT pg_cancel_backend(' . shift . ')'); });
 like($err, qr/canceling statement due to user request/, 'a statement is canceled while it writes entries');
-is(sql('SELECT count(*) FROM _dbpatterns.audit_log'), $entries + 1,
+is(sql('SELECT count(*) FROM dbpatterns.audit_entries'), $entries + 1,
 	'it leaves none, and the next statement of the session has its own');
 
 $err = disturb(sub { sql('SELECT pg_terminate_backend(' . shift . ')'); });
 like($err, qr/terminating connection/, 'a backend is terminated');
-is(sql('SELECT count(*) FROM _dbpatterns.audit_log'), $entries + 1, 'it leaves no entries');
+is(sql('SELECT count(*) FROM dbpatterns.audit_entries'), $entries + 1, 'it leaves no entries');
 
 disturb(sub { kill 'KILL', shift; });
 $node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
-is(sql('SELECT count(*) FROM _dbpatterns.audit_log'), $entries + 1, 'a killed one neither');
+is(sql('SELECT count(*) FROM dbpatterns.audit_entries'), $entries + 1, 'a killed one neither');
 
 my ($ret, $stdout, $stderr) = $node->psql('postgres', q{
 	SET statement_timeout = '150ms';
@@ -152,7 +152,7 @@ my ($ret, $stdout, $stderr) = $node->psql('postgres', q{
 	COMMIT;
 }, on_error_stop => 0);
 like($stderr, qr/statement timeout.*statement timeout/s, 'two statements run into a timeout');
-is(sql('SELECT count(*) FROM _dbpatterns.audit_log'), $entries + 3, 'the others are logged');
+is(sql('SELECT count(*) FROM dbpatterns.audit_entries'), $entries + 3, 'the others are logged');
 is(sql("SELECT count(*) FROM dbpatterns.audit_entries WHERE new->>'v' = 'after timeout' AND xid IS NOT NULL"),
 	'2', 'with who and when');
 

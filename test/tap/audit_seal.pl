@@ -91,7 +91,7 @@ note("$calls calls, $blocks blocks");
 cmp_ok($blocks, '>=', 3, 'blocks were sealed while they wrote');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT (SELECT sum(entries) FROM _dbpatterns.audit_block) = (SELECT count(*) FROM _dbpatterns.audit_log)"
+		"SELECT (SELECT sum(entries) FROM _dbpatterns.audit_block) = (SELECT count(*) FROM dbpatterns.audit_entries)"
 	),
 	't',
 	'each entry is in one block');

@@ -2,7 +2,7 @@
 -- Start of an audit test: a new extension, so that the log is empty, and a
 -- schema t with two ways to look at the log.  Neither shows times or numbers,
 -- and both show only what came since the last look.
---   news()  every entry, in the order of the log
+--   news()  every entry, in the order of the log, also of this transaction
 --   tally() how many entries of each kind
 -- The test ends with :finish.
 \set SHOW_CONTEXT never
@@ -21,9 +21,10 @@ INSERT INTO t.seen VALUES (0);
 CREATE FUNCTION t.news(OUT "table" name, OUT op "char", OUT old jsonb, OUT new jsonb)
 RETURNS SETOF record LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
+    PERFORM dbpatterns.audit_flush();
     RETURN QUERY SELECT s.table_name, e.op, e.old, e.new
         FROM _dbpatterns.audit_log e LEFT JOIN _dbpatterns.audit_shape s USING (shape)
-        WHERE e.id > (SELECT upto FROM t.seen) ORDER BY e.id;
+        WHERE e.id > (SELECT upto FROM t.seen) AND e.op <> 'W' ORDER BY e.id;
     UPDATE t.seen SET upto = coalesce((SELECT max(id) FROM _dbpatterns.audit_log), 0);
 END $$;
 
@@ -34,6 +35,7 @@ $$;
 
 -- Look away: what came until now is no news.
 CREATE FUNCTION t.skip() RETURNS void LANGUAGE sql AS $$
+    SELECT dbpatterns.audit_flush();
     UPDATE t.seen SET upto = coalesce((SELECT max(id) FROM _dbpatterns.audit_log), 0);
 $$;
 

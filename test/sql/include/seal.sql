@@ -16,9 +16,9 @@ END $$;
 -- Change what must not be changed: a superuser can switch the guard off.
 CREATE FUNCTION t.tamper(statement text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    tables regclass[] := '{_dbpatterns.audit_log,_dbpatterns.audit_txn,_dbpatterns.audit_block,_dbpatterns.audit_leaf}'
+    tables regclass[] := '{_dbpatterns.audit_log,_dbpatterns.audit_block,_dbpatterns.audit_leaf}'
         || ARRAY(SELECT inhrelid::regclass FROM pg_inherits
-                  WHERE inhparent IN ('_dbpatterns.audit_log'::regclass, '_dbpatterns.audit_txn'::regclass));
+                  WHERE inhparent = '_dbpatterns.audit_log'::regclass);
     tab regclass;
 BEGIN
     FOREACH tab IN ARRAY tables LOOP
@@ -33,7 +33,7 @@ END $$;
 -- Entry numbers are of no interest.
 CREATE FUNCTION t.verify(from_block bigint DEFAULT NULL, to_block bigint DEFAULT NULL, digest jsonb DEFAULT NULL)
 RETURNS TABLE (block bigint, ok boolean, problem text) LANGUAGE sql AS $$
-    SELECT v.block, v.ok, regexp_replace(v.problem, '(entry|record) -?\d+ of transaction -?\d+', '\1 #')
+    SELECT v.block, v.ok, regexp_replace(v.problem, 'entry -?\d+ of transaction -?\d+', 'entry #')
       FROM dbpatterns.audit_verify(from_block, to_block, digest) v
 $$;
 RESET client_min_messages;
