@@ -220,8 +220,8 @@ create_partition(const char *table, TimestampTz from, TimestampTz upto)
  * lock_log takes the locks that adding a partition needs: nobody may write to
  * the default partitions meanwhile.
  */
-static bool
-lock_log(int patience_ms)
+static void
+lock_log(void)
 {
 	Oid			relids[4];
 	LOCKMODE	modes[4];
@@ -233,7 +233,11 @@ lock_log(int patience_ms)
 		relids[i + 2] = dbp_own_relation(psprintf("%s_default", log_tables[i]));
 		modes[i + 2] = AccessExclusiveLock;
 	}
-	return dbp_lock_relations(4, relids, modes, patience_ms);
+	if (!dbp_lock_relations(4, relids, modes))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the default partitions of the audit log are in use"),
+				 errhint("Long transactions write to them; run dbpatterns.audit_run again later.")));
 }
 
 static TimestampTz
@@ -283,51 +287,28 @@ add_interval(TimestampTz when, Interval *step)
 }
 
 /*
- * dbp_audit_log_extend creates the next missing partition of both tables if it
- * starts before upto, and tells whether there may be more to do.  Without
- * patience it does only what needs no waiting and moves no rows.
- *
- * Caller: SPI connected.
+ * extend creates the next missing partition of both tables if it starts
+ * before upto, and tells whether it did.
  */
-bool
-dbp_audit_log_extend(Interval *every, TimestampTz upto, bool patient)
+static bool
+extend(Interval *every, TimestampTz upto)
 {
 	DbpOwnerScope scope;
 	TimestampTz from;
-	bool		done = false;
+	bool		missing;
 
 	dbp_enter_owner(&scope, dbp_audit_log_owner());
-	if (first_missing(every) >= upto)
+	missing = first_missing(every) < upto;
+	if (missing)
 	{
-		/* Nothing to do, and no reason to lock anybody out. */
-	}
-	else if (!lock_log(patient ? DBP_LOCK_PATIENCE_MS : 0))
-	{
-		if (patient)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("the default partitions of the audit log are in use"),
-					 errhint("Long transactions write to them; run dbpatterns.audit_run again later.")));
-	}
-	else
-	{
-		from = first_missing(every);
-		if (from < upto)
-		{
-			TimestampTz next = add_interval(from, every);
-			bool		waiting = default_has_rows("audit_log", from, next) ||
-				default_has_rows("audit_txn", from, next);
-
-			if (patient || !waiting)
-			{
-				for (int i = 0; i < lengthof(log_tables); i++)
-					create_partition(log_tables[i], from, next);
-				done = true;
-			}
-		}
+		lock_log();
+		from = first_missing(every);	/* others may have made it meanwhile */
+		missing = from < upto;
+		for (int i = 0; i < lengthof(log_tables) && missing; i++)
+			create_partition(log_tables[i], from, add_interval(from, every));
 	}
 	dbp_leave_owner(&scope);
-	return done;
+	return missing;
 }
 
 static bool
@@ -403,7 +384,7 @@ dbpatterns_audit_run(PG_FUNCTION_ARGS)
 	SPI_connect_ext(nonatomic ? SPI_OPT_NONATOMIC : 0);
 	upto = add_interval(GetCurrentTransactionStartTimestamp(), &ahead);
 	dbp_progress_start("audit_run", NULL, -1);
-	while (created < AUDIT_MAX_CREATE && dbp_audit_log_extend(&every, upto, true))
+	while (created < AUDIT_MAX_CREATE && extend(&every, upto))
 	{
 		dbp_progress_update(++created);
 		if (nonatomic)
@@ -440,7 +421,7 @@ drop_partition(const char *table, AuditPartition *part)
 	relids[0] = dbp_own_relation(table);
 	relids[1] = dbp_own_relation(psprintf("%s_default", table));
 	relids[2] = part->relid;
-	if (!dbp_lock_relations(3, relids, modes, DBP_LOCK_PATIENCE_MS))
+	if (!dbp_lock_relations(3, relids, modes))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("partition %s of the audit log is in use",

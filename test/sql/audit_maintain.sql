@@ -80,6 +80,7 @@ INSERT INTO _dbpatterns.audit_log (xact_time, id, txn, shape, op)
 INSERT INTO _dbpatterns.audit_txn (xact_time, txn, since, xid, pid, login_role, session_role, set_role, effective_role)
     SELECT now() - i * interval '1 month', i, i, '3', 1, 'x', 'x', 'x', 'x' FROM generate_series(2, 36) i;
 SELECT count(*) FROM _dbpatterns.audit_log_default;
+SELECT severity, object, problem, remedy FROM dbpatterns.audit_check() WHERE severity <> 'error';
 CALL dbpatterns.audit_purge(now() - interval '24 months 1 day');
 SELECT count(*) FROM _dbpatterns.audit_log_default;
 SELECT count(*) FROM _dbpatterns.audit_txn_default;
@@ -102,7 +103,7 @@ INSERT INTO _dbpatterns.audit_log (xact_time, id, txn, shape, op)
     SELECT now() - i * interval '1 month', i, i, 1, 'I' FROM generate_series(0, 9) i;
 INSERT INTO _dbpatterns.audit_txn (xact_time, txn, since, xid, pid, login_role, session_role, set_role, effective_role)
     SELECT now() - i * interval '1 month', i, i, '3', 1, 'x', 'x', 'x', 'x' FROM generate_series(0, 9) i;
--- audit_enable does not wait for rows to be moved.
+-- audit_enable makes no partitions.
 CREATE TABLE a (id int PRIMARY KEY);
 SELECT audit('a');
 SELECT inhparent::regclass, count(*) FROM parts GROUP BY 1 ORDER BY 1;
