@@ -314,8 +314,9 @@ static Tuplestorestate *
 read_entries(int64 txn, TupleTableSlot **slot)
 {
 	static const char query[] =
-		"SELECT " AUDIT_RECORD_COLUMNS ", coalesce(r.target::oid,"
-		"  CASE WHEN r.temporary_name IS NOT NULL THEN s.table_oid::oid END)"
+		"SELECT " AUDIT_RECORD_COLUMNS ", coalesce(r.target::oid, (SELECT c.oid FROM pg_class c"
+		"  WHERE r.temporary_name IS NOT NULL AND c.oid = s.table_oid::oid"
+		"  AND c.relnamespace = pg_my_temp_schema()))"
 		" FROM _dbpatterns.audit_log e"
 		" LEFT JOIN _dbpatterns.audit_shape s ON s.shape = e.shape"
 		" LEFT JOIN _dbpatterns.audit_relation r ON r.relation = s.relation"
