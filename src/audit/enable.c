@@ -307,11 +307,11 @@ enable_table(Oid relid, Request request)
  * inheritance children become audited tables of their own.
  *
  * Raises 22004 (target is NULL), 42P01 (there is no such table), 55000
- * (library and SQL versions differ),
- * 22004 or 42701 (bad column list), 22023 (bad value), 42809 (not an
- * ordinary or partitioned table, or a partition), 0A000 (temporary table of
- * another session), 42501 (not the owner), 42703 (no such column).  Locks
- * SHARE ROW EXCLUSIVE on target and everything below it.  Runs as the caller.
+ * (library and SQL versions differ), 22004 or 42701 (bad column list), 22023
+ * (bad value), 42501 (not the owner), 42809 (not an ordinary or partitioned
+ * table, or a partition), 0A000 (temporary table of another session), 42703
+ * (no such column), 22023 (key column excluded or redacted).  Locks SHARE ROW
+ * EXCLUSIVE on target and everything below it.  Runs as the caller.
  * An identical second call changes nothing and says so; another one replaces
  * the settings.
  */

@@ -460,8 +460,8 @@ require_arguments(FunctionCallInfo fcinfo)
  * 22023 as audit_history, 42703 for a column the log does not know, XX001
  * when a sealed block is not what it was.  Locks ROW EXCLUSIVE on the
  * partitions of the log, and the lock of audit_seal, to the end of the
- * transaction.  Changes the log as its owner, reads the key as
- * the owner of target.
+ * transaction.  Changes the log as its owner, reads the key as the owners of
+ * its types and of target.
  */
 Datum
 dbpatterns_audit_erase(PG_FUNCTION_ARGS)

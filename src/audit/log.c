@@ -80,8 +80,12 @@ dbp_audit_log_change(const char *sql, int nparams, const DbpParam *params)
 }
 
 /*
- * audit_guard() refuses UPDATE, DELETE and TRUNCATE on tables of the log
- * (42501), to superusers too, unless a function of ours is at work.
+ * audit_guard() is the trigger function that keeps the log append-only: UPDATE,
+ * DELETE and TRUNCATE on its tables are refused, to superusers too, unless
+ * audit_run, audit_purge, audit_seal or audit_erase is at work.
+ *
+ * Raises 39P01 when it is not called as a trigger, 42501 for what it refuses.
+ * Takes no lock and changes nothing; runs as whoever changes the table.
  */
 Datum
 dbpatterns_audit_guard(PG_FUNCTION_ARGS)

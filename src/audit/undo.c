@@ -460,8 +460,9 @@ undo_and_roll_back(Undo *undo)
  * dbpatterns.audit_entries, or row-level security hides its rows); without
  * dry_run also 55000 at the first conflict, and what the statements raise.
  * Locks ROW EXCLUSIVE on the tables, the rows themselves, ACCESS SHARE on the
- * log.  Statements run as the caller.  A second call finds conflicts, since
- * rows are no longer as the transaction left them.
+ * log.  Statements run as the caller; values are read as the owners of their
+ * types and of the table.  A second call finds conflicts, since rows are no
+ * longer as the transaction left them.
  */
 Datum
 dbpatterns_audit_undo(PG_FUNCTION_ARGS)
