@@ -3,6 +3,8 @@
 \getenv srcdir PG_ABS_SRCDIR
 \set include :srcdir '/sql/include/audit.sql'
 \i :include
+DROP EXTENSION dbpatterns;
+CREATE EXTENSION dbpatterns;
 
 -- Partitions of the log by their bounds, relative to this month.
 CREATE VIEW parts AS
@@ -96,6 +98,8 @@ SELECT count(*) FROM _dbpatterns.audit_log WHERE op = 'M';
 -- A log that began nine months ago:
 :finish
 \i :include
+DROP EXTENSION dbpatterns;
+CREATE EXTENSION dbpatterns;
 CREATE VIEW parts AS SELECT i.inhparent, i.inhrelid, pg_get_expr(c.relpartbound, c.oid) AS bound
   FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
  WHERE i.inhparent IN ('_dbpatterns.audit_log'::regclass, '_dbpatterns.audit_txn'::regclass);
