@@ -95,7 +95,7 @@ CALL dbpatterns.audit_purge(now() - interval '12 months 1 day');
 SELECT count(*) FROM _dbpatterns.audit_log WHERE op = 'M';
 
 -- Whole partitions: those that end by then go, the one that goes on stays.
--- A log that began nine months ago:
+-- Here in a log that began nine months ago.
 :finish
 \i :include
 DROP EXTENSION dbpatterns;
@@ -103,14 +103,14 @@ CREATE EXTENSION dbpatterns;
 CREATE VIEW parts AS SELECT i.inhparent, i.inhrelid, pg_get_expr(c.relpartbound, c.oid) AS bound
   FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
  WHERE i.inhparent IN ('_dbpatterns.audit_log'::regclass, '_dbpatterns.audit_txn'::regclass);
+-- To begin with: audit_enable makes no partitions.
+CREATE TABLE a (id int PRIMARY KEY);
+SELECT audit('a');
+SELECT inhparent::regclass, count(*) FROM parts GROUP BY 1 ORDER BY 1;
 INSERT INTO _dbpatterns.audit_log (xact_time, id, txn, shape, op)
     SELECT now() - i * interval '1 month', i, i, 1, 'I' FROM generate_series(0, 9) i;
 INSERT INTO _dbpatterns.audit_txn (xact_time, txn, since, xid, pid, login_role, session_role, set_role, effective_role)
     SELECT now() - i * interval '1 month', i, i, '3', 1, 'x', 'x', 'x', 'x' FROM generate_series(0, 9) i;
--- audit_enable makes no partitions.
-CREATE TABLE a (id int PRIMARY KEY);
-SELECT audit('a');
-SELECT inhparent::regclass, count(*) FROM parts GROUP BY 1 ORDER BY 1;
 CALL dbpatterns.audit_run(ahead => '0');
 SELECT inhparent::regclass, count(*) FROM parts GROUP BY 1 ORDER BY 1;
 SELECT count(DISTINCT tableoid) FROM _dbpatterns.audit_log WHERE op = 'I';
