@@ -43,7 +43,6 @@ OBJS = \
 	src/core/append.o \
 	src/core/codec.o \
 	src/core/codec_key.o \
-	src/core/codec_probe.o \
 	src/core/codec_put.o \
 	src/core/codec_sql.o \
 	src/core/codec_time.o \

@@ -37,10 +37,11 @@ COMMENT ON FUNCTION dbpatterns."check"(regclass) IS
     'findings of every pattern, worst first; NULL checks every table';
 
 -- Progress of long work.  Procedures commit in batches, so a plain row is
--- visible to others while the work goes on; rows of dead backends are hidden.
+-- visible to others while the work goes on.  What an error leaves behind is
+-- hidden: the process is no longer at that statement.
 CREATE UNLOGGED TABLE _dbpatterns.progress (
     pid        integer NOT NULL,
-    backend_start timestamptz NOT NULL,
+    statement_start timestamptz NOT NULL,
     operation  text NOT NULL,
     target     text,
     done       bigint NOT NULL DEFAULT 0,
@@ -54,7 +55,9 @@ CREATE VIEW dbpatterns.progress AS
 SELECT p.pid, p.operation, p.target, p.done, p.total, p.started_at, p.updated_at
 FROM _dbpatterns.progress p
 JOIN pg_catalog.pg_stat_get_activity(NULL) a
-  ON a.pid OPERATOR(pg_catalog.=) p.pid AND a.backend_start OPERATOR(pg_catalog.=) p.backend_start;
+  ON a.pid OPERATOR(pg_catalog.=) p.pid
+ AND a.query_start OPERATOR(pg_catalog.=) p.statement_start
+ AND a.state OPERATOR(pg_catalog.=) 'active';
 COMMENT ON VIEW dbpatterns.progress IS 'long work of dbpatterns that is going on now, with what is done and what is to do';
 
 -- One event trigger each for all patterns: the C code hands the commands to

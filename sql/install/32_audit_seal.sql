@@ -75,9 +75,9 @@ COMMENT ON FUNCTION dbpatterns.audit_verify(bigint, bigint, jsonb) IS
 CREATE FUNCTION dbpatterns.audit_erase(
     target regclass,
     key jsonb,
-    columns name[] DEFAULT NULL,
-    reason text DEFAULT NULL)
+    reason text,
+    columns name[] DEFAULT NULL)
 RETURNS bigint
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_audit_erase';
-COMMENT ON FUNCTION dbpatterns.audit_erase(regclass, jsonb, name[], text) IS
+COMMENT ON FUNCTION dbpatterns.audit_erase(regclass, jsonb, text, name[]) IS
     'removes values of a row from its log entries and logs that; NULL columns: all, the key included';

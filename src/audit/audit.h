@@ -267,7 +267,6 @@ extern void dbp_audit_txn_init(void);
 extern Oid	dbp_audit_log_owner(void);
 extern List *dbp_audit_log_partitions(void);
 extern uint64 dbp_audit_log_change(const char *sql, int nparams, const DbpParam *params);
-extern bool dbp_audit_log_extend(Interval *every, TimestampTz upto, bool patient);
 
 /* change.c */
 extern void dbp_audit_seal_purge(Oid partition, TimestampTz before,

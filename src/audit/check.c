@@ -13,6 +13,7 @@
 
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "audit/audit.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -194,6 +195,39 @@ check_table(FunctionCallInfo fcinfo, Oid relid)
 	relation_close(rel, AccessShareLock);
 }
 
+static bool
+has_partition_for_now(void)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	ListCell   *lc;
+
+	foreach(lc, dbp_audit_log_partitions())
+	{
+		AuditPartition *part = lfirst(lc);
+
+		if (!part->is_default && part->from <= now && now < part->upto)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * check_partitions looks for entries that wait in the default partition; as
+ * long as there is no other for today, all do.
+ */
+static void
+check_partitions(FunctionCallInfo fcinfo)
+{
+	if (!has_partition_for_now())
+		dbp_finding(fcinfo, DBP_WARNING, "_dbpatterns.audit_log",
+					"there is no partition for new entries, they wait in the default one, where a purge is slow",
+					"CALL dbpatterns.audit_run(), and have it called daily");
+	else if (dbp_sql_query("SELECT FROM _dbpatterns.audit_log_default LIMIT 1", 0, NULL) > 0)
+		dbp_finding(fcinfo, DBP_WARNING, "_dbpatterns.audit_log_default",
+					"log entries wait in the default partition, where a purge is slow",
+					"CALL dbpatterns.audit_run()");
+}
+
 /*
  * check_log looks at what all audited tables share.
  */
@@ -204,11 +238,7 @@ check_log(FunctionCallInfo fcinfo)
 	uint64		rows;
 
 	dbp_enter_owner(&scope, dbp_audit_log_owner());
-	if (dbp_sql_query("SELECT FROM _dbpatterns.audit_log_default LIMIT 1", 0, NULL) > 0)
-		dbp_finding(fcinfo, DBP_WARNING, "_dbpatterns.audit_log_default",
-					"log entries wait in the default partition, where a purge is slow",
-					"CALL dbpatterns.audit_run()");
-
+	check_partitions(fcinfo);
 	rows = dbp_sql_query("SELECT n.name FROM (VALUES ('dbpatterns_ddl_command_end'), ('dbpatterns_sql_drop')) n (name)"
 						 " LEFT JOIN pg_event_trigger e ON e.evtname = n.name AND e.evtenabled <> 'D'"
 						 " WHERE e.oid IS NULL", 0, NULL);

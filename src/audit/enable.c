@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "audit/audit.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
@@ -293,23 +292,6 @@ enable_table(Oid relid, Request request)
 }
 
 /*
- * extend_log creates the log's partitions for the months ahead, as far as
- * that needs no waiting; audit_run does the rest.  It locks the default
- * partitions to the end of the transaction, so not in one that may go on.
- */
-static void
-extend_log(void)
-{
-	Interval	month = {.month = 1};
-	TimestampTz upto = GetCurrentTransactionStartTimestamp() + 60 * USECS_PER_DAY;
-
-	if (IsTransactionBlock())
-		return;
-	while (dbp_audit_log_extend(&month, upto, false))
-		;
-}
-
-/*
  * audit_enable(target regclass, exclude name[], redact name[], capture text,
  * operations text, key name[], truncate_rows boolean, fire text): from now
  * on every change of target is logged.
@@ -325,11 +307,11 @@ extend_log(void)
  * inheritance children become audited tables of their own.
  *
  * Raises 22004 (target is NULL), 42P01 (there is no such table), 55000
- * (library and SQL versions differ),
- * 22004 or 42701 (bad column list), 22023 (bad value), 42809 (not an
- * ordinary or partitioned table, or a partition), 0A000 (temporary table of
- * another session), 42501 (not the owner), 42703 (no such column).  Locks
- * SHARE ROW EXCLUSIVE on target and everything below it.  Runs as the caller.
+ * (library and SQL versions differ), 22004 or 42701 (bad column list), 22023
+ * (bad value), 42501 (not the owner), 42809 (not an ordinary or partitioned
+ * table, or a partition), 0A000 (temporary table of another session), 42703
+ * (no such column), 22023 (key column excluded or redacted).  Locks SHARE ROW
+ * EXCLUSIVE on target and everything below it.  Runs as the caller.
  * An identical second call changes nothing and says so; another one replaces
  * the settings.
  */
@@ -356,7 +338,6 @@ dbpatterns_audit_enable(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	tree = lock_tree(relid, ShareRowExclusiveLock);
-	extend_log();
 	changed = enable_table(relid, request);
 	foreach(lc, tree)
 	{

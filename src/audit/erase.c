@@ -200,10 +200,7 @@ new_key_hash(Erasure *erasure, int64 was)
 	oldcxt = MemoryContextSwitchTo(erasure->cxt);
 	hash = palloc(sizeof(KeyHash));
 	hash->was = was;
-	if (!pg_strong_random(&hash->becomes, sizeof(hash->becomes)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate a random number")));
+	dbp_audit_random(&hash->becomes, sizeof(hash->becomes));
 	erasure->key_hashes = lappend(erasure->key_hashes, hash);
 	MemoryContextSwitchTo(oldcxt);
 	return hash->becomes;
@@ -302,10 +299,7 @@ keep_proof(Erasure *erasure, const StringInfoData *before, const StringInfoData 
 		(kept != NULL && !dbp_audit_same_hash(&hash, &kept->now)))
 		broken_block(erasure->block);
 
-	if (!pg_strong_random(salt->salt, sizeof(salt->salt)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate a random salt")));
+	dbp_audit_random(salt->salt, sizeof(salt->salt));
 	dbp_audit_payload_hash(erasure->ctx, salt, after, &now);
 	dbp_audit_change_keep(erasure->change, erasure->block->block, erasure->leaf,
 						  kept ? kept->steps : 0, &hash, &now);
@@ -443,7 +437,7 @@ require_arguments(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("arguments \"target\" and \"key\" must not be NULL"),
 				 errhint("Name a table and give the key of one of its rows as a JSON object.")));
-	if (PG_ARGISNULL(3))
+	if (PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"reason\" must not be NULL"),
@@ -451,13 +445,13 @@ require_arguments(FunctionCallInfo fcinfo)
 }
 
 /*
- * audit_erase(target regclass, key jsonb, columns name[], reason text) erases
+ * audit_erase(target regclass, key jsonb, reason text, columns name[]) erases
  * values of a row from all its log entries, under former and later keys, too,
  * and returns in how many entries it did.
  *
- * key: a JSON object as for audit_history.  columns: names the columns have or
- * had once; NULL for all, the key included, after which the entries cannot be
- * found by the key.  reason: logged, with who, when and how much.  Each value
+ * key: a JSON object as for audit_history.  reason: logged, with who, when and
+ * how much.  columns: names the columns have or had once; NULL for all, the
+ * key included, after which the entries cannot be found by the key.  Each value
  * becomes {"$dbp": "erased"}; the operation, the times and the names of the
  * columns stay.  Sealed blocks stay verifiable.  What running transactions
  * have written is not seen.  A second call finds nothing and logs nothing.
@@ -466,8 +460,8 @@ require_arguments(FunctionCallInfo fcinfo)
  * 22023 as audit_history, 42703 for a column the log does not know, XX001
  * when a sealed block is not what it was.  Locks ROW EXCLUSIVE on the
  * partitions of the log, and the lock of audit_seal, to the end of the
- * transaction.  Changes the log as its owner, reads the key as
- * the owner of target.
+ * transaction.  Changes the log as its owner, reads the key as the owners of
+ * its types and of target.
  */
 Datum
 dbpatterns_audit_erase(PG_FUNCTION_ARGS)
@@ -476,7 +470,7 @@ dbpatterns_audit_erase(PG_FUNCTION_ARGS)
 	AuditProbe *probes;
 	Erasure		erasure = {0};
 	DbpOwnerScope scope;
-	ArrayType  *columns = PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2);
+	ArrayType  *columns = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3);
 	int64		n;
 	char	   *detail = NULL;
 
@@ -497,7 +491,7 @@ dbpatterns_audit_erase(PG_FUNCTION_ARGS)
 	erasure.change = dbp_audit_change_number();
 	n = erase_entries(&erasure, probes);
 	if (n > 0)
-		detail = erase_detail(&erasure, n, columns, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+		detail = erase_detail(&erasure, n, columns, text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	pg_cryptohash_free(erasure.ctx);
 	dbp_audit_seal_leave(&scope);
 	if (detail != NULL)

@@ -139,8 +139,8 @@ history_open(History *history, AuditReading *reading, FunctionCallInfo fcinfo)
  * owner nor reader of dbpatterns.audit_entries, or row-level security hides
  * rows from the caller), 55000 (never audited, or rows have no key), 22023
  * (key has other names), and what the key's types raise for bad values.
- * Locks ACCESS SHARE on target and the log.  Reads the log as its owner,
- * keys as the owner of target.
+ * Locks ACCESS SHARE on target and the log.  Reads the log as its owner, keys
+ * as the owners of their types and of target.
  */
 Datum
 dbpatterns_audit_history(PG_FUNCTION_ARGS)
@@ -259,7 +259,7 @@ changes_row(AuditRecord *record, void *arg)
  * from the caller), 55000 (never audited, or rows have no key), 22023 (key
  * has other names), and what the key's types raise for bad values.  Locks
  * ACCESS SHARE on target and the log.  Reads the log as its owner, keys as
- * the owner of target.
+ * the owners of their types and of target.
  */
 Datum
 dbpatterns_audit_changes(PG_FUNCTION_ARGS)

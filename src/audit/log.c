@@ -78,8 +78,12 @@ dbp_audit_log_change(const char *sql, int nparams, const DbpParam *params)
 }
 
 /*
- * audit_guard() refuses UPDATE, DELETE and TRUNCATE on tables of the log
- * (42501), to superusers too, unless a function of ours is at work.
+ * audit_guard() is the trigger function that keeps the log append-only: UPDATE,
+ * DELETE and TRUNCATE on its tables are refused, to superusers too, unless
+ * audit_run, audit_purge, audit_seal or audit_erase is at work.
+ *
+ * Raises 39P01 when it is not called as a trigger, 42501 for what it refuses.
+ * Takes no lock and changes nothing; runs as whoever changes the table.
  */
 Datum
 dbpatterns_audit_guard(PG_FUNCTION_ARGS)
@@ -224,13 +228,17 @@ create_partition(TimestampTz from, TimestampTz upto)
  * lock_log takes the locks that adding a partition needs: nobody may write to
  * the default partition meanwhile.
  */
-static bool
-lock_log(int patience_ms)
+static void
+lock_log(void)
 {
 	Oid			relids[] = {dbp_own_relation("audit_log"), dbp_own_relation("audit_log_default")};
 	LOCKMODE	modes[] = {ShareUpdateExclusiveLock, AccessExclusiveLock};
 
-	return dbp_lock_relations(lengthof(relids), relids, modes, patience_ms);
+	if (!dbp_lock_relations(lengthof(relids), relids, modes))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the default partition of the audit log is in use"),
+				 errhint("Long transactions write to it; run dbpatterns.audit_run again later.")));
 }
 
 static TimestampTz
@@ -278,48 +286,28 @@ add_interval(TimestampTz when, Interval *step)
 }
 
 /*
- * dbp_audit_log_extend creates the next missing partition of the log if it
- * starts before upto, and tells whether there may be more to do.  Without
- * patience it does only what needs no waiting and moves no rows.
- *
- * Caller: SPI connected.
+ * extend creates the next missing partition of the log if it starts before
+ * upto, and tells whether it did.
  */
-bool
-dbp_audit_log_extend(Interval *every, TimestampTz upto, bool patient)
+static bool
+extend(Interval *every, TimestampTz upto)
 {
 	DbpOwnerScope scope;
 	TimestampTz from;
-	bool		done = false;
+	bool		missing;
 
 	dbp_enter_owner(&scope, dbp_audit_log_owner());
-	if (first_missing(every) >= upto)
+	missing = first_missing(every) < upto;
+	if (missing)
 	{
-		/* Nothing to do, and no reason to lock anybody out. */
-	}
-	else if (!lock_log(patient ? DBP_LOCK_PATIENCE_MS : 0))
-	{
-		if (patient)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("the default partition of the audit log is in use"),
-					 errhint("Long transactions write to it; run dbpatterns.audit_run again later.")));
-	}
-	else
-	{
-		from = first_missing(every);
-		if (from < upto)
-		{
-			TimestampTz next = add_interval(from, every);
-
-			if (patient || !default_has_rows(from, next))
-			{
-				create_partition(from, next);
-				done = true;
-			}
-		}
+		lock_log();
+		from = first_missing(every);	/* others may have made it meanwhile */
+		missing = from < upto;
+		if (missing)
+			create_partition(from, add_interval(from, every));
 	}
 	dbp_leave_owner(&scope);
-	return done;
+	return missing;
 }
 
 static bool
@@ -394,7 +382,7 @@ dbpatterns_audit_run(PG_FUNCTION_ARGS)
 	SPI_connect_ext(nonatomic ? SPI_OPT_NONATOMIC : 0);
 	upto = add_interval(GetCurrentTransactionStartTimestamp(), &ahead);
 	dbp_progress_start("audit_run", NULL, -1);
-	while (created < AUDIT_MAX_CREATE && dbp_audit_log_extend(&every, upto, true))
+	while (created < AUDIT_MAX_CREATE && extend(&every, upto))
 	{
 		dbp_progress_update(++created);
 		if (nonatomic)
@@ -429,7 +417,7 @@ drop_partition(AuditPartition *part)
 	part->relid};
 	LOCKMODE	modes[] = {AccessExclusiveLock, AccessExclusiveLock, AccessExclusiveLock};
 
-	if (!dbp_lock_relations(3, relids, modes, DBP_LOCK_PATIENCE_MS))
+	if (!dbp_lock_relations(lengthof(relids), relids, modes))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("partition %s of the audit log is in use",

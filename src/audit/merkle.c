@@ -40,8 +40,22 @@ dbp_audit_sha256_create(void)
 	if (ctx == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+				 errmsg("out of memory for computing SHA-256"),
+				 errhint("Try again when the server has more memory free.")));
 	return ctx;
+}
+
+/*
+ * dbp_audit_random fills bytes with random ones that nobody can guess.
+ */
+void
+dbp_audit_random(void *bytes, Size length)
+{
+	if (!pg_strong_random(bytes, length))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("the system has no random numbers for salts of the audit log"),
+				 errhint("See that the server's process can read its source of them, such as /dev/urandom.")));
 }
 
 /*

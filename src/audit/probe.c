@@ -21,7 +21,6 @@
 #include "audit/audit.h"
 #include "catalog/pg_type.h"
 #include "core/names.h"
-#include "core/owner.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -75,19 +74,16 @@ rename_key(Jsonb *key, char **given, AuditKeyDef *def)
 
 /*
  * fill_probe reads a key's values by their types, which gives them the form
- * they have in the log.  Types may run code of the table's owner, such as the
- * checks of a domain inside an array: that code gets the owner's rights.
+ * they have in the log.
  */
 static void
 fill_probe(AuditTrail *trail, Oid owner, AuditKeyDef *def, Jsonb *key, AuditProbe *probe)
 {
-	DbpOwnerScope scope;
 	int		   *attnos = palloc(sizeof(int) * def->n);
 	bool	   *present = palloc(sizeof(bool) * def->n);
 	Jsonb	   *image;
 
-	dbp_enter_owner(&scope, owner);
-	dbp_codec_decode(def->codec, key, probe->values, probe->isnull, present);
+	dbp_codec_decode(def->codec, owner, key, probe->values, probe->isnull, present);
 	for (int i = 0; i < def->n; i++)
 	{
 		attnos[i] = i;
@@ -100,7 +96,6 @@ fill_probe(AuditTrail *trail, Oid owner, AuditKeyDef *def, Jsonb *key, AuditProb
 	probe->hash = dbp_codec_hash(def->codec, probe->values, probe->isnull, attnos,
 								 def->n, (uint64) trail->relation);
 	image = dbp_codec_encode(def->codec, probe->values, probe->isnull, NULL);
-	dbp_leave_owner(&scope);
 	for (int i = 0; i < def->n; i++)
 		getKeyJsonValueFromContainer(&image->root, def->names[i], strlen(def->names[i]),
 									 &probe->json[i]);

@@ -5,8 +5,8 @@
  *
  * Whoever owns a table may read its log, and so may who can SELECT from
  * dbpatterns.audit_entries.  The log is read as its owner and the table as the
- * caller; keys and values are read as the owner of the table, because their
- * types may run that owner's code.
+ * caller; keys and values are read as the owners of their types and of the
+ * table, because types may run code of theirs.
  *
  * All that one call reads it reads with one snapshot, so that table and log
  * speak of the same moment.

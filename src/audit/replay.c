@@ -236,7 +236,7 @@ wanted_row(AuditReplay *replay, AuditSlot *slot, Jsonb *present)
  * logged rows; table and log disagree), 22023 (key has other names), 21000
  * (the key is not unique), and what the key's types raise for bad values.
  * Locks ACCESS SHARE on target and the log.  Reads the log as its owner, the
- * table as the caller.
+ * table as the caller, the key as the owners of its types and of target.
  */
 Datum
 dbpatterns_audit_row_at(PG_FUNCTION_ARGS)

@@ -88,8 +88,8 @@ read_values(UndoTable *table, AuditShape *shape, Jsonb *image)
 			dbp_audit_image_value(today, NameStr(att->attname), &row.marks[a]))
 			row.marked[a] = !dbp_audit_value_known(&row.marks[a]);
 	}
-	dbp_codec_decode(table->codec, dbp_audit_known_values(today), row.values, row.isnull,
-					 row.present);
+	dbp_codec_decode(table->codec, table->rel->rd_rel->relowner, dbp_audit_known_values(today),
+					 row.values, row.isnull, row.present);
 	return row;
 }
 

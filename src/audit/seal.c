@@ -208,10 +208,7 @@ add_leaf(Builder *builder, const AuditLeaf *leaf)
 	AuditSalt  *salt = &builder->salts[block->leaves++];
 	AuditHash	hash;
 
-	if (!pg_strong_random(salt->salt, sizeof(salt->salt)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate a random salt")));
+	dbp_audit_random(salt->salt, sizeof(salt->salt));
 	dbp_audit_payload_hash(builder->ctx, salt, &leaf->payload, &hash);
 	dbp_audit_leaf_hash(builder->ctx, leaf, &hash, &hash);
 	memcpy(salt->check, hash.bytes, sizeof(salt->check));

@@ -116,6 +116,7 @@ extern void dbp_audit_merkle_root(AuditMerkle *tree, AuditHash *root);
 extern bool dbp_audit_same_hash(const AuditHash *a, const AuditHash *b);
 extern Datum dbp_audit_hash_datum(const AuditHash *hash);
 extern pg_cryptohash_ctx *dbp_audit_sha256_create(void);
+extern void dbp_audit_random(void *bytes, Size length);
 
 /* leaf.c */
 extern int	dbp_audit_position_cmp(AuditPosition a, AuditPosition b);

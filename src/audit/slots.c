@@ -22,7 +22,6 @@
 
 #include "audit/replay.h"
 #include "core/names.h"
-#include "core/owner.h"
 #include "utils/memutils.h"
 
 static void
@@ -205,7 +204,6 @@ today_key(AuditReplay *replay, AuditShape *shape, Jsonb *image, uint64 logged, u
 	bool	   *isnull;
 	bool	   *present;
 	int		   *attnos;
-	DbpOwnerScope scope;
 
 	if (shape->keydef < 0)
 		return NULL;
@@ -222,20 +220,17 @@ today_key(AuditReplay *replay, AuditShape *shape, Jsonb *image, uint64 logged, u
 	if (&replay->trail->keydefs[shape->keydef] == def)
 		return key;
 
-	/* Of another type then.  Types may run code of the table's owner. */
+	/* Of another type then. */
 	values = palloc(sizeof(Datum) * def->n);
 	isnull = palloc(sizeof(bool) * def->n);
 	present = palloc(sizeof(bool) * def->n);
 	attnos = palloc(sizeof(int) * def->n);
 	for (int k = 0; k < def->n; k++)
 		attnos[k] = k;
-	dbp_enter_owner(&scope, replay->root->rd_rel->relowner);
-	dbp_codec_decode(def->codec, key, values, isnull, present);
+	dbp_codec_decode(def->codec, replay->root->rd_rel->relowner, key, values, isnull, present);
 	*hash = dbp_codec_hash(def->codec, values, isnull, attnos, def->n,
 						   (uint64) replay->trail->relation);
-	key = dbp_codec_encode(def->codec, values, isnull, NULL);
-	dbp_leave_owner(&scope);
-	return key;
+	return dbp_codec_encode(def->codec, values, isnull, NULL);
 }
 
 /*

@@ -314,8 +314,9 @@ static Tuplestorestate *
 read_entries(int64 txn, TupleTableSlot **slot)
 {
 	static const char query[] =
-		"SELECT " AUDIT_RECORD_COLUMNS ", coalesce(r.target::oid,"
-		"  CASE WHEN r.temporary_name IS NOT NULL THEN s.table_oid::oid END)"
+		"SELECT " AUDIT_RECORD_COLUMNS ", coalesce(r.target::oid, (SELECT c.oid FROM pg_class c"
+		"  WHERE r.temporary_name IS NOT NULL AND c.oid = s.table_oid::oid"
+		"  AND c.relnamespace = pg_my_temp_schema()))"
 		" FROM _dbpatterns.audit_log e"
 		" LEFT JOIN _dbpatterns.audit_shape s ON s.shape = e.shape"
 		" LEFT JOIN _dbpatterns.audit_relation r ON r.relation = s.relation"
@@ -459,8 +460,9 @@ undo_and_roll_back(Undo *undo)
  * dbpatterns.audit_entries, or row-level security hides its rows); without
  * dry_run also 55000 at the first conflict, and what the statements raise.
  * Locks ROW EXCLUSIVE on the tables, the rows themselves, ACCESS SHARE on the
- * log.  Statements run as the caller.  A second call finds conflicts, since
- * rows are no longer as the transaction left them.
+ * log.  Statements run as the caller; values are read as the owners of their
+ * types and of the table.  A second call finds conflicts, since rows are no
+ * longer as the transaction left them.
  */
 Datum
 dbpatterns_audit_undo(PG_FUNCTION_ARGS)

@@ -388,6 +388,21 @@ check_digest_block(Verifier *verifier)
 }
 
 /*
+ * require_block raises unless a block of that or a greater number is sealed.
+ */
+static void
+require_block(int64 first)
+{
+	DbpParam	param = DBP_PARAM(INT8OID, Int64GetDatum(first));
+
+	if (dbp_audit_blocks_read("block >= $1 LIMIT 1", 1, &param) == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("block %lld is not sealed", (long long) first),
+				 errhint("Leave argument \"from_block\" out to begin with the first block.")));
+}
+
+/*
  * audit_verify(from_block bigint, to_block bigint, digest jsonb) tells for
  * each sealed block whether it is what it was when it was sealed.
  *
@@ -398,8 +413,10 @@ check_digest_block(Verifier *verifier)
  * is NULL when all is well, and says what is wrong when ok is false.  Erased
  * values are no problem as long as the erasure is logged; of blocks that were
  * purged only the chain is checked.  Raises 22023 for a block below 1, a
- * range that ends before it starts, and what is no digest.  Locks ACCESS
- * SHARE on the log; changes nothing.  Runs as the owner of the log.
+ * range that ends before it starts, and what is no digest; 42704 when
+ * from_block is greater than 1 and beyond the newest block.  Locks ACCESS
+ * SHARE on the log; changes nothing, so a second call tells the same.  Runs
+ * as the owner of the log.
  */
 Datum
 dbpatterns_audit_verify(PG_FUNCTION_ARGS)
@@ -430,8 +447,10 @@ dbpatterns_audit_verify(PG_FUNCTION_ARGS)
 	if (first > 1)
 	{
 		DbpParam	param = DBP_PARAM(INT8OID, Int64GetDatum(first - 1));
-		List	   *before = dbp_audit_blocks_read("block = $1", 1, &param);
+		List	   *before;
 
+		require_block(first);
+		before = dbp_audit_blocks_read("block = $1", 1, &param);
 		if (before == NIL)
 			report_missing(&verifier, first - 1, first - 1);
 		else

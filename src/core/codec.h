@@ -70,8 +70,13 @@ extern uint64 dbp_codec_hash(DbpCodec *codec, const Datum *values,
  * Image back to values, through the input functions of the types.  A column
  * is not present when the image has no such key or holds a redacted or
  * omitted marker; its value is then NULL.  Errors name the column.
+ *
+ * Types may run code of users, for example the checks of a domain.  Without
+ * an owner it runs as the current user, as in a cast.  With one it runs as the
+ * owner of the column's type, where that is a superuser as the given one, in
+ * a restricted scope.
  */
-extern void dbp_codec_decode(DbpCodec *codec, Jsonb *image,
+extern void dbp_codec_decode(DbpCodec *codec, Oid owner, Jsonb *image,
 							 Datum *values, bool *isnull, bool *present);
 
 #endif							/* DBP_CODEC_H */

@@ -142,7 +142,7 @@ dbpatterns_row_from_jsonb(PG_FUNCTION_ARGS)
 				 errhint("Pass a row of the table, or NULL::table_name.")));
 
 	row = row_type_for(fcinfo, typid, typmod);
-	dbp_codec_decode(row->codec, PG_GETARG_JSONB_P(1), row->values,
+	dbp_codec_decode(row->codec, InvalidOid, PG_GETARG_JSONB_P(1), row->values,
 					 row->isnull, row->present);
 	values = palloc(sizeof(Datum) * Max(row->desc->natts, 1));
 	isnull = palloc(sizeof(bool) * Max(row->desc->natts, 1));

@@ -103,8 +103,17 @@ detached_partitions(MemoryContext cxt)
 }
 
 /*
- * dbpatterns_on_ddl_command_end hands altered and created relations to the
- * modules.  A renamed schema stands for the tables with a pattern in it.
+ * on_ddl_command_end() is the function of the event trigger of that name:
+ * patterns keep in step with altered and created tables and triggers.  It
+ * hands the relations a command touched to the modules; a renamed schema
+ * stands for the tables in it.
+ *
+ * Raises 39P03 when it is not called as an event trigger, and what a module
+ * raises, which undoes the command.  Takes no lock of its own on tables: the
+ * command holds them; modules take ACCESS SHARE on roots and children, and
+ * SHARE ROW EXCLUSIVE on partitions whose triggers they make.  Runs as the
+ * caller of the command; modules become the owner of our tables or of a
+ * partition where they write.  A second call finds the modules' work done.
  */
 Datum
 dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
@@ -150,7 +159,14 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 }
 
 /*
- * dbpatterns_on_sql_drop hands dropped objects to the modules.
+ * on_sql_drop() is the function of the event trigger of that name: patterns
+ * forget dropped tables, and note dropped triggers.  It hands both to the
+ * modules.
+ *
+ * Raises 39P03 when it is not called as an event trigger, and what a module
+ * raises, which undoes the command.  Locks ROW EXCLUSIVE on tables of ours.
+ * Runs as the caller of the command; modules become the owner of our tables
+ * where they write.  A second call finds nothing left to forget.
  */
 Datum
 dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)

@@ -15,14 +15,17 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "core/codec_impl.h"
+#include "core/owner.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 /* What a column's value in an image turned out to be. */
 typedef enum Found
@@ -44,7 +47,8 @@ wrong_kind(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 			 errmsg("row image holds a JSON value of the wrong kind"),
-			 errdetail("A JSON object or array cannot be read as a value of this type.")));
+			 errdetail("A JSON object or array cannot be read as a value of this type."),
+			 errhint("Give a string with the value as text, or an image of dbpatterns.row_to_jsonb.")));
 }
 
 /* The inverse of output_function() in codec_types.c. */
@@ -143,7 +147,8 @@ decode_marker(CodecType *type, JsonbContainer *jc, const JsonbValue *kind,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("row image holds an unknown marker \"%s\"",
-						pnstrdup(kind->val.string.val, kind->val.string.len))));
+						pnstrdup(kind->val.string.val, kind->val.string.len)),
+				 errhint("Objects with a key \"$dbp\" are kept for markers of dbpatterns.row_to_jsonb.")));
 	return FOUND_VALUE;
 }
 
@@ -254,8 +259,29 @@ decode_value(CodecType *type, JsonbValue *v, MemoryContext cxt, Datum *value)
 	return found;
 }
 
+/*
+ * become_type_owner lets the owner of a type run its code, such as the checks
+ * of a domain, so that nobody else's rights can be had by it.  The code of a
+ * superuser runs as somebody else: it may trust what it finds less than they.
+ */
 static void
-decode_columns(DbpCodec *codec, JsonbContainer *jc, Datum *values,
+become_type_owner(Oid typid, Oid otherwise)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(typid));
+	Oid			userid;
+	int			sec_context;
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", typid);
+	owner = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+	ReleaseSysCache(tuple);
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(superuser_arg(owner) ? otherwise : owner, sec_context);
+}
+
+static void
+decode_columns(DbpCodec *codec, Oid owner, JsonbContainer *jc, Datum *values,
 			   bool *isnull, bool *present)
 {
 	ErrorContextCallback callback;
@@ -274,6 +300,8 @@ decode_columns(DbpCodec *codec, JsonbContainer *jc, Datum *values,
 		if (getKeyJsonValueFromContainer(jc, col->name, col->namelen,
 										 &v) == NULL)
 			continue;
+		if (OidIsValid(owner))
+			become_type_owner(col->type.declared, owner);
 		found = decode_value(&col->type, &v, codec->cxt, &values[attno]);
 		isnull[attno] = found != FOUND_VALUE;
 		present[attno] = found != FOUND_NOTHING;
@@ -282,25 +310,29 @@ decode_columns(DbpCodec *codec, JsonbContainer *jc, Datum *values,
 }
 
 void
-dbp_codec_decode(DbpCodec *codec, Jsonb *image, Datum *values, bool *isnull,
-				 bool *present)
+dbp_codec_decode(DbpCodec *codec, Oid owner, Jsonb *image, Datum *values,
+				 bool *isnull, bool *present)
 {
+	DbpOwnerScope scope;
 	CodecPins	pins;
 
 	if (!JB_ROOT_IS_OBJECT(image))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("row image is not a JSON object")));
+				 errmsg("row image is not a JSON object"),
+				 errhint("Give an object with a value for each column name.")));
 	for (int i = 0; i < codec->natts; i++)
 	{
 		values[i] = (Datum) 0;
 		isnull[i] = true;
 		present[i] = false;
 	}
+	if (OidIsValid(owner))
+		dbp_enter_owner(&scope, owner);
 	dbp_codec_pin(&pins, codec->hard);
 	PG_TRY();
 	{
-		decode_columns(codec, &image->root, values, isnull, present);
+		decode_columns(codec, owner, &image->root, values, isnull, present);
 	}
 	PG_CATCH();
 	{
@@ -309,4 +341,6 @@ dbp_codec_decode(DbpCodec *codec, Jsonb *image, Datum *values, bool *isnull,
 	}
 	PG_END_TRY();
 	dbp_codec_unpin(&pins, true);
+	if (OidIsValid(owner))
+		dbp_leave_owner(&scope);
 }

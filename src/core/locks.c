@@ -24,6 +24,7 @@
 #include "utils/wait_event.h"
 
 #define RETRY_MS	50
+#define PATIENCE_MS	10000
 
 static bool
 try_locks(int n, const Oid *relids, const LOCKMODE *modes)
@@ -41,18 +42,17 @@ try_locks(int n, const Oid *relids, const LOCKMODE *modes)
 }
 
 /*
- * dbp_lock_relations takes all of the locks, trying for patience_ms
- * milliseconds (0: once), and tells whether it did.
+ * dbp_lock_relations takes all of the locks, trying for ten seconds, and tells
+ * whether it did.
  */
 bool
-dbp_lock_relations(int n, const Oid *relids, const LOCKMODE *modes, int patience_ms)
+dbp_lock_relations(int n, const Oid *relids, const LOCKMODE *modes)
 {
 	TimestampTz start = GetCurrentTimestamp();
 
 	while (!try_locks(n, relids, modes))
 	{
-		if (patience_ms == 0 ||
-			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), patience_ms))
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), PATIENCE_MS))
 			return false;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 RETRY_MS, PG_WAIT_EXTENSION);

@@ -15,10 +15,6 @@
 
 #include "storage/lockdefs.h"
 
-/* How long dbp_lock_relations tries before it gives up. */
-#define DBP_LOCK_PATIENCE_MS	10000
-
-extern bool dbp_lock_relations(int n, const Oid *relids, const LOCKMODE *modes,
-							   int patience_ms);
+extern bool dbp_lock_relations(int n, const Oid *relids, const LOCKMODE *modes);
 
 #endif							/* DBP_LOCKS_H */

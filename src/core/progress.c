@@ -4,8 +4,10 @@
  *	  Progress of long work.
  *
  * A procedure that commits in batches keeps one row in _dbpatterns.progress:
- * after each commit the others see how far it is.  A row whose backend is gone
- * is hidden by the view and overwritten by the next user of that process id.
+ * after each commit the others see how far it is.  An error does not take back
+ * what was committed, so the row says which statement it belongs to: the view
+ * shows it only while that process is at work on that statement, and the next
+ * work of a process with that id overwrites it.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -15,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "core/append.h"
 #include "core/owner.h"
@@ -44,15 +47,15 @@ dbp_progress_start(const char *operation, const char *target, int64 total)
 	DbpParam	params[5];
 
 	params[0] = DBP_PARAM(INT4OID, Int32GetDatum(MyProcPid));
-	params[1] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(MyStartTimestamp));
+	params[1] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(GetCurrentStatementStartTimestamp()));
 	params[2] = DBP_PARAM(TEXTOID, CStringGetTextDatum(operation));
 	params[3] = DBP_PARAM_OR_NULL(TEXTOID,
 								  target ? CStringGetTextDatum(target) : (Datum) 0,
 								  target == NULL);
 	params[4] = DBP_PARAM_OR_NULL(INT8OID, Int64GetDatum(total), total < 0);
-	run_as_owner("INSERT INTO _dbpatterns.progress (pid, backend_start, operation, target, total)"
+	run_as_owner("INSERT INTO _dbpatterns.progress (pid, statement_start, operation, target, total)"
 				 " VALUES ($1, $2, $3, $4, $5)"
-				 " ON CONFLICT (pid) DO UPDATE SET backend_start = excluded.backend_start,"
+				 " ON CONFLICT (pid) DO UPDATE SET statement_start = excluded.statement_start,"
 				 " operation = excluded.operation, target = excluded.target,"
 				 " total = excluded.total, done = 0, started_at = clock_timestamp(),"
 				 " updated_at = clock_timestamp()", 5, params);

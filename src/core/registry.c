@@ -149,8 +149,9 @@ dbp_finding(FunctionCallInfo fcinfo, const char *severity, const char *object,
  * check(target regclass) returns the findings of every pattern's check
  * function, worst first.
  *
- * target: a table, or NULL for every table.  Raises nothing of its own; runs
- * as the caller; takes the locks of the pattern's check functions.
+ * target: a table, or NULL for every table.  Changes nothing, so that a second
+ * call returns the same.  Raises nothing of its own; runs as the caller; takes
+ * the locks of the patterns' check functions.
  */
 Datum
 dbpatterns_check(PG_FUNCTION_ARGS)

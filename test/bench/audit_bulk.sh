@@ -28,7 +28,7 @@ prepare()
 	cat "$STAGE/test/bench/item.sql"
 	case $1 in
 		dbpatterns)
-			echo "CREATE EXTENSION dbpatterns; SELECT dbpatterns.audit_enable('item');" ;;
+			echo "CREATE EXTENSION dbpatterns; CALL dbpatterns.audit_run(); SELECT dbpatterns.audit_enable('item');" ;;
 		byhand)
 			cat "$STAGE/test/bench/audit_baseline.sql" ;;
 		plpgsql)

@@ -19,6 +19,7 @@ prepare()
 	cat <<-'SQL'
 		CREATE EXTENSION dbpatterns;
 		CREATE TABLE item (id bigint PRIMARY KEY, size integer, updated_at timestamptz);
+		CALL dbpatterns.audit_run();
 		SELECT dbpatterns.audit_enable('item');
 		INSERT INTO item SELECT i, 0, now() FROM generate_series(1, 1000000) i;
 		-- Nine updates of each row, in an order of their own each time, a

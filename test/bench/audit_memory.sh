@@ -19,7 +19,7 @@ prepare()
 		INSERT INTO item SELECT i, 'item ' || i, i, now() FROM generate_series(1, 1000000) i;
 	SQL
 	[ "$1" = plain ] ||
-		echo "CREATE EXTENSION dbpatterns; SELECT dbpatterns.audit_enable('item');"
+		echo "CREATE EXTENSION dbpatterns; CALL dbpatterns.audit_run(); SELECT dbpatterns.audit_enable('item');"
 }
 
 measure()

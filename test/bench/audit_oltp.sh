@@ -26,7 +26,7 @@ prepare()
 	cat "$STAGE/test/bench/item.sql"
 	case $1 in
 		dbpatterns)
-			echo "CREATE EXTENSION dbpatterns; SELECT dbpatterns.audit_enable('item');" ;;
+			echo "CREATE EXTENSION dbpatterns; CALL dbpatterns.audit_run(); SELECT dbpatterns.audit_enable('item');" ;;
 		plpgsql)
 			cat "$STAGE/test/bench/audit_baseline.sql"
 			echo 'CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON item

@@ -19,7 +19,7 @@ prepare()
 	echo "\\! '$STAGE/test/data/load.sh' -d bench_$1"
 	cat "$STAGE/test/bench/item.sql"
 	if [ "$1" = dbpatterns ]; then
-		echo "CREATE EXTENSION dbpatterns; SELECT dbpatterns.audit_enable('item');"
+		echo "CREATE EXTENSION dbpatterns; CALL dbpatterns.audit_run(); SELECT dbpatterns.audit_enable('item');"
 	else
 		cat "$STAGE/test/bench/audit_baseline.sql"
 		echo "CREATE TRIGGER audit AFTER UPDATE ON item FOR EACH ROW EXECUTE FUNCTION log_$1();"

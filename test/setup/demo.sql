@@ -14,6 +14,7 @@ SELECT (SELECT count(*) FROM catalogue.package)    AS packages,
 \echo
 \echo '== Audit trail: one call, and every change of the table is logged =='
 SELECT dbpatterns.audit_enable('catalogue.package', redact => '{source}');
+CALL dbpatterns.audit_run();
 SELECT * FROM dbpatterns.status;
 SELECT clock_timestamp() AS noon \gset
 

@@ -29,13 +29,13 @@ SELECT * FROM seal();
 UPDATE person SET name = 'Ann Brook' WHERE id = 1;
 
 -- Some columns, in sealed entries and in later ones.
-SELECT dbpatterns.audit_erase('person', '{"id": 1}', '{mail,note}', 'request 1');
+SELECT dbpatterns.audit_erase('person', '{"id": 1}', 'request 1', '{mail,note}');
 SELECT * FROM entries();
 SELECT traces('ann@'), traces('Ann'), traces('bob@');
 SELECT * FROM verify();
 SELECT * FROM markers();
 -- Again: nothing is left to erase, and nothing is logged.
-SELECT dbpatterns.audit_erase('person', '{"id": 1}', '{mail,note}', 'request 1');
+SELECT dbpatterns.audit_erase('person', '{"id": 1}', 'request 1', '{mail,note}');
 SELECT * FROM markers();
 -- The history of the row is still there.
 SELECT op, key, new FROM dbpatterns.audit_history('person', '{"id": 1}');
@@ -62,7 +62,7 @@ SELECT bool_or(l.hash = sha256(substr(b.salts, 20 * l.leaf + 1, 16) || '\x01'::b
 
 -- The row goes on; erasing it later finds only what is new.
 UPDATE person SET name = 'Ann Cole' WHERE id = 1;
-SELECT dbpatterns.audit_erase('person', '{"id": 1}', '{name}', 'request 3');
+SELECT dbpatterns.audit_erase('person', '{"id": 1}', 'request 3', '{name}');
 SELECT * FROM entries();
 
 -- A key that changes, and that others use before and afterwards.  The row
@@ -76,11 +76,11 @@ INSERT INTO person VALUES (10, 'third ten');
 SELECT * FROM seal();
 UPDATE person SET id = 20 WHERE id = 11;
 INSERT INTO person VALUES (11, 'second eleven');
-SELECT dbpatterns.audit_erase('person', '{"id": 20}', '{name}', 'request 4');
+SELECT dbpatterns.audit_erase('person', '{"id": 20}', 'request 4', '{name}');
 SELECT * FROM entries();
 -- Named by a former key it is found, too, with all who had that key.
 UPDATE person SET name = 'Zoe Y' WHERE id = 20;
-SELECT dbpatterns.audit_erase('person', '{"id": 10}', '{name}', 'request 5');
+SELECT dbpatterns.audit_erase('person', '{"id": 10}', 'request 5', '{name}');
 SELECT traces('first ten'), traces('Zoe'), traces('third ten'), traces('second eleven');
 SELECT * FROM verify();
 
@@ -88,9 +88,9 @@ SELECT * FROM verify();
 ALTER TABLE person RENAME mail TO email;
 UPDATE person SET email = 'robert@x.test' WHERE id = 2;
 ALTER TABLE person DROP COLUMN note;
-SELECT dbpatterns.audit_erase('person', '{"id": 2}', '{email}', 'request 6');
+SELECT dbpatterns.audit_erase('person', '{"id": 2}', 'request 6', '{email}');
 SELECT traces('bob@'), traces('robert@');
-SELECT dbpatterns.audit_erase('person', '{"id": 2}', '{note}', 'request 7');
+SELECT dbpatterns.audit_erase('person', '{"id": 2}', 'request 7', '{note}');
 SELECT op, old, new FROM dbpatterns.audit_history('person', '{"id": 2}');
 
 -- A composite key; only the row named is touched.
@@ -107,14 +107,14 @@ SELECT dbpatterns.audit_enable('secret', redact => '{code}');
 INSERT INTO secret VALUES (1, 'x', 'y');
 SELECT tamper($$UPDATE _dbpatterns.audit_log SET new = jsonb_set(new, '{body}', '{"$dbp": "omitted", "bytes": 1, "sha256": "00"}')
                  WHERE new ->> 'body' = 'y'$$);
-SELECT dbpatterns.audit_erase('secret', '{"id": 1}', '{code,body}', 'request 9');
+SELECT dbpatterns.audit_erase('secret', '{"id": 1}', 'request 9', '{code,body}');
 SELECT new FROM _dbpatterns.audit_log WHERE new #>> '{code,$dbp}' = 'redacted';
 
 -- What an erasure leaves is protected like the rest.
 SELECT * FROM seal();
 UPDATE person SET name = 'Bert' WHERE id = 2;
 SELECT * FROM seal();
-SELECT dbpatterns.audit_erase('person', '{"id": 2}', '{email}', 'nothing new');
+SELECT dbpatterns.audit_erase('person', '{"id": 2}', 'nothing new', '{email}');
 SELECT * FROM verify();
 BEGIN;
 SELECT tamper($$UPDATE _dbpatterns.audit_log SET new = jsonb_set(new, '{name}', '"Rob"') WHERE new ->> 'name' = 'Bob'$$);
@@ -178,14 +178,14 @@ CREATE VIEW v AS SELECT 1 AS id;
 CREATE TABLE never (id int PRIMARY KEY);
 SELECT refused($$SELECT dbpatterns.audit_erase(NULL, '{"id": 1}', reason => 'x')$$);
 SELECT refused($$SELECT dbpatterns.audit_erase('person', NULL, reason => 'x')$$);
-SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": 1}')$$);
+SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": 1}', NULL)$$);
 SELECT refused($$SELECT dbpatterns.audit_erase('v', '{"id": 1}', reason => 'x')$$);
 SELECT refused($$SELECT dbpatterns.audit_erase('never', '{"id": 1}', reason => 'x')$$);
 SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"name": "Bob"}', reason => 'x')$$);
 SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": "x"}', reason => 'x')$$);
-SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": 1}', '{phone}', 'x')$$);
-SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": 1}', '{name,NULL}', 'x')$$);
-SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": 99}', '{name}', 'x')$$);
+SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": 1}', 'x', '{phone}')$$);
+SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": 1}', 'x', '{name,NULL}')$$);
+SELECT refused($$SELECT dbpatterns.audit_erase('person', '{"id": 99}', 'x', '{name}')$$);
 -- Sealed entries that are not what was sealed must be looked at first.
 BEGIN;
 SELECT tamper($$DELETE FROM _dbpatterns.audit_log WHERE id = (SELECT min(id) FROM _dbpatterns.audit_log)$$);

@@ -3,6 +3,8 @@
 \getenv srcdir PG_ABS_SRCDIR
 \set include :srcdir '/sql/include/audit.sql'
 \i :include
+DROP EXTENSION dbpatterns;
+CREATE EXTENSION dbpatterns;
 
 -- Partitions of the log by their bounds, relative to this month.
 CREATE VIEW parts AS
@@ -77,6 +79,7 @@ SELECT * FROM gaps;
 INSERT INTO _dbpatterns.audit_log (xact_time, id, txn, shape, op)
     SELECT now() - i * interval '1 month', i, i, 1, 'I' FROM generate_series(2, 36) i;
 SELECT count(*) FROM _dbpatterns.audit_log_default;
+SELECT severity, object, problem, remedy FROM dbpatterns.audit_check() WHERE severity <> 'error';
 CALL dbpatterns.audit_purge(now() - interval '24 months 1 day');
 SELECT count(*) FROM _dbpatterns.audit_log_default;
 SELECT op, new ? 'event' AS marker, new->>'event' AS event FROM _dbpatterns.audit_log WHERE op = 'M';
@@ -88,18 +91,20 @@ CALL dbpatterns.audit_purge(now() - interval '12 months 1 day');
 SELECT count(*) FROM _dbpatterns.audit_log WHERE op = 'M';
 
 -- Whole partitions: those that end by then go, the one that goes on stays.
--- A log that began nine months ago:
+-- Here in a log that began nine months ago.
 :finish
 \i :include
+DROP EXTENSION dbpatterns;
+CREATE EXTENSION dbpatterns;
 CREATE VIEW parts AS SELECT i.inhparent, i.inhrelid, pg_get_expr(c.relpartbound, c.oid) AS bound
   FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
  WHERE i.inhparent = '_dbpatterns.audit_log'::regclass;
-INSERT INTO _dbpatterns.audit_log (xact_time, id, txn, shape, op)
-    SELECT now() - i * interval '1 month', i, i, 1, 'I' FROM generate_series(0, 9) i;
--- audit_enable does not wait for rows to be moved.
+-- To begin with: audit_enable makes no partitions.
 CREATE TABLE a (id int PRIMARY KEY);
 SELECT audit('a');
 SELECT inhparent::regclass, count(*) FROM parts GROUP BY 1 ORDER BY 1;
+INSERT INTO _dbpatterns.audit_log (xact_time, id, txn, shape, op)
+    SELECT now() - i * interval '1 month', i, i, 1, 'I' FROM generate_series(0, 9) i;
 CALL dbpatterns.audit_run(ahead => '0');
 SELECT inhparent::regclass, count(*) FROM parts GROUP BY 1 ORDER BY 1;
 SELECT count(DISTINCT tableoid) FROM _dbpatterns.audit_log WHERE op = 'I';

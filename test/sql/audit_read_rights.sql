@@ -136,6 +136,22 @@ SET client_min_messages = notice;
 SELECT * FROM dbpatterns.audit_table_at('trap_type', :'middle') AS row;
 SELECT count(*) FROM dbpatterns.audit_history('trap_type', '{"id": [1]}');
 
+-- A type of another role runs that role's code as that role, also in a table of
+-- a superuser, whoever reads or undoes.
+SET client_min_messages = warning;
+CREATE TABLE trap_super (id spied[] PRIMARY KEY, v spied, p pair);
+SELECT audit('trap_super');
+INSERT INTO trap_super VALUES ('{1}', 2, '(3,4)');
+DELETE FROM trap_super;
+SELECT max(transaction) AS txn FROM dbpatterns.audit_changes('trap_super') \gset
+SET client_min_messages = notice;
+SELECT op, sql, conflict FROM dbpatterns.audit_undo(:txn);
+SET ROLE regress_dbp_auditor;
+SELECT op, sql, conflict FROM dbpatterns.audit_undo(:txn);
+SELECT count(*) FROM dbpatterns.audit_history('trap_super', '{"id": [1]}');
+RESET ROLE;
+SELECT calls_of('trap_super', '{"id": [1]}');
+
 -- An undo runs triggers only when the caller may read the whole transaction,
 -- and no cursor on it is open then.
 SET client_min_messages = warning;
@@ -191,7 +207,14 @@ CREATE TEMP TABLE scratch (id int PRIMARY KEY, v text);
 SELECT dbpatterns.audit_enable('scratch');
 INSERT INTO scratch VALUES (1, 'secret');
 SELECT op, new FROM dbpatterns.audit_history('scratch', '{"id": 1}');
+SELECT max(transaction) AS txn FROM dbpatterns.audit_history('scratch', '{"id": 1}') \gset
 DROP TABLE scratch;
+-- What has its OID today, as after a restore, is another table.
+CREATE TABLE bystander (id int PRIMARY KEY, v text);
+SELECT audit('bystander');
+INSERT INTO bystander VALUES (1, 'secret');
+UPDATE _dbpatterns.audit_shape SET table_oid = 'bystander'::regclass::oid WHERE table_name = 'scratch';
+SELECT target, op, sql, conflict FROM dbpatterns.audit_undo(:txn);
 SET ROLE regress_dbp_user;
 CREATE TEMP TABLE scratch (id int PRIMARY KEY, v text);
 SELECT dbpatterns.audit_enable('scratch');

@@ -233,6 +233,7 @@ SELECT * FROM verify(7, 7);
 -- Bad input.
 SELECT refused('SELECT * FROM dbpatterns.audit_verify(0)');
 SELECT refused('SELECT * FROM dbpatterns.audit_verify(3, 2)');
+SELECT refused('SELECT * FROM dbpatterns.audit_verify(99)');
 SELECT refused($$SELECT * FROM dbpatterns.audit_verify(digest => '[]')$$);
 SELECT refused($$SELECT * FROM dbpatterns.audit_verify(digest => '{"block": 1}')$$);
 SELECT refused($$SELECT * FROM dbpatterns.audit_verify(digest => '{"block": "1", "hash": "00"}')$$);

@@ -34,8 +34,8 @@ SELECT log_at('2020-02-20', 41, 42);
 INSERT INTO item VALUES (43, 'item 43');
 SELECT * FROM seal();
 SELECT dbpatterns.audit_erase('item', '{"id": 22}', reason => 'from January');
-SELECT dbpatterns.audit_erase('item', '{"id": 42}', '{name}', 'from February');
-SELECT dbpatterns.audit_erase('item', '{"id": 43}', '{name}', 'from today');
+SELECT dbpatterns.audit_erase('item', '{"id": 42}', 'from February', '{name}');
+SELECT dbpatterns.audit_erase('item', '{"id": 43}', 'from today', '{name}');
 SELECT * FROM verify();
 
 -- Nothing changes when nothing is old enough.

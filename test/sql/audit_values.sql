@@ -53,6 +53,14 @@ SELECT pg_stat_force_next_flush();
 SELECT fetches() - :before AS fetched;
 SELECT * FROM tally();
 
+-- What jsonb cannot hold does not keep a row from being changed, and comes back
+-- as it was.
+CREATE TABLE odd (id int PRIMARY KEY, j json);
+SELECT audit('odd');
+INSERT INTO odd VALUES (1, '{"a" : "\u0000", "a":1 }');
+UPDATE odd SET j = '{"a":1}';
+SELECT op, old, new, (dbpatterns.row_from_jsonb(NULL::odd, coalesce(old, new))).j FROM news();
+
 -- A row wider than any page, all of it changed.
 \set ECHO none
 SELECT format('CREATE TABLE wide (id int PRIMARY KEY, %s)', string_agg(format('c%s text', i), ', ')) FROM generate_series(1, 1000) i \gexec

@@ -228,62 +228,87 @@ SELECT dbpatterns.row_from_jsonb(NULL::numbers, '[1]');
 SELECT dbpatterns.row_from_jsonb(1, '{}');
 SELECT dbpatterns.row_from_jsonb(NULL::record, '{}');
 
--- What only C callers can ask for: columns skipped, redacted, picked.
-CREATE FUNCTION probe_image(record, text[], text[], text[]) RETURNS jsonb
-    LANGUAGE C AS '$libdir/dbpatterns', 'dbpatterns_probe_image';
-SELECT probe_image(r, '{a}', '{b,c}', NULL), probe_image(r, NULL, '{b}', '{b,a,none}'), probe_image(r, '{a}', NULL, '{a}')
-  FROM (SELECT 1 AS a, 'secret' AS b, NULL::regclass AS c, 2 AS d) r;
-SELECT bool_and(i::bytea = i::text::jsonb::bytea) AS same_bytes
-  FROM numbers r, probe_image(r, '{i2}', '{n}', '{n,f8,b}') i;
+-- What only C callers can ask for, seen through the audit trail: columns left
+-- out, redacted, and picked, here in changing combinations.
+CREATE VIEW entries AS SELECT * FROM dbpatterns.audit_entries WHERE schema_name = 'core_codec' AND op <> 'M';
+CREATE TABLE picked (k int PRIMARY KEY, a int, b text, c regclass, d int, e numeric, f float8);
+SELECT dbpatterns.audit_enable('picked', exclude => '{a}', redact => '{b,c}');
+INSERT INTO picked VALUES (1, 1, 'secret', NULL, 2, 3, 4);
+UPDATE picked SET a = 2, b = 'other', d = 3;
+UPDATE picked SET c = 'picked', b = 'third';
+SELECT op, old, new FROM entries WHERE table_name = 'picked' ORDER BY id;
+DO $$
+BEGIN
+    FOR i IN 0..63 LOOP
+        UPDATE picked SET a = a + i % 2, b = b || repeat('x', i / 2 % 2), c = nullif(c, 'picked'::regclass),
+                          d = d + i / 4 % 2, e = e + i / 8 % 2, f = f + i / 16 % 2;
+    END LOOP;
+END $$;
+SELECT count(*), count(DISTINCT array(SELECT jsonb_object_keys(new))) AS combinations,
+       bool_and(new::bytea = new::text::jsonb::bytea AND old::bytea = old::text::jsonb::bytea) AS same_bytes
+  FROM entries WHERE table_name = 'picked' AND op = 'U';
 
 -- The identity of a key survives a wider type and another scale, knows sign,
--- NULL and the borders between its columns, and follows the seed.
-CREATE FUNCTION probe_hash(record, bigint) RETURNS bigint
-    LANGUAGE C AS '$libdir/dbpatterns', 'dbpatterns_probe_hash';
-SELECT probe_hash(ROW(5::int2), 0) = probe_hash(ROW(5::int8), 0) AS int2_int8,
-       probe_hash(ROW(5::int4), 0) = probe_hash(ROW(5::int8), 0) AS int4_int8,
-       probe_hash(ROW(1.0), 0) = probe_hash(ROW(1.00), 0) AS scale,
-       probe_hash(ROW('-0'::float8), 0) = probe_hash(ROW('0'::float8), 0) AS zero,
-       probe_hash(ROW('ab'::text), 0) = probe_hash(ROW('ab'::bpchar(9)), 0) AS padding,
-       probe_hash(ROW('ab'::varchar(9)), 0) = probe_hash(ROW('ab'::name), 0) AS name,
-       probe_hash(ROW('{1,2}'::int[]), 0) = probe_hash(ROW('{1,2}'::int8[]), 0) AS arrays,
-       probe_hash(ROW(5), 0) <> probe_hash(ROW(5), 1) AS seed;
-SELECT count(*), count(DISTINCT hash) FROM (VALUES
-    (probe_hash(ROW(1), 0)), (probe_hash(ROW(-1), 0)), (probe_hash(ROW(NULL::int), 0)), (probe_hash(ROW(0), 0)),
-    (probe_hash(ROW(1.5), 0)), (probe_hash(ROW(-1.5), 0)), (probe_hash(ROW('NaN'::numeric), 0)),
-    (probe_hash(ROW('Infinity'::numeric), 0)), (probe_hash(ROW('-Infinity'::numeric), 0)),
-    (probe_hash(ROW(''::text), 0)), (probe_hash(ROW('NULL'::text), 0)),
-    (probe_hash(ROW('ab'::text, 'c'::text), 0)), (probe_hash(ROW('a'::text, 'bc'::text), 0)),
-    (probe_hash(ROW('abc'::text, ''::text), 0)), (probe_hash(ROW(''::text, 'abc'::text), 0)),
-    (probe_hash(ROW('abc'::text, NULL::text), 0)), (probe_hash(ROW(NULL::text, 'abc'::text), 0)),
-    (probe_hash(ROW(NULL::text, NULL::text), 0)), (probe_hash(ROW('abc'::text), 0)),
-    (probe_hash(ROW(1, 2), 0)), (probe_hash(ROW(2, 1), 0)),
-    (probe_hash(ROW(date '2024-01-01'), 0)), (probe_hash(ROW(timestamp '2024-01-01'), 0)),
-    (probe_hash(ROW('[1,2)'::int4range), 0)), (probe_hash(ROW('[1,3)'::int4range), 0)),
-    (probe_hash(ROW('sad'::mood), 0)), (probe_hash(ROW('so "so"'::mood), 0)),
-    (probe_hash(ROW('{1,2}'::int[]), 0)), (probe_hash(ROW('{12}'::int[]), 0)),
-    (probe_hash(ROW('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid), 0))) v (hash);
-SELECT count(DISTINCT probe_hash(ROW(g), 0)) FROM generate_series(1, 100000) g;
+-- NULL and the borders between its columns, and follows the table.
+CREATE TABLE keyed (note text, a int);
+CREATE TABLE paired (note text, a text, b text);
+CREATE TABLE numbered (id int PRIMARY KEY);
+SELECT dbpatterns.audit_enable('keyed', key => '{a}'), dbpatterns.audit_enable('paired', key => '{a,b}'),
+       dbpatterns.audit_enable('numbered');
+\set ECHO none
+SELECT statement FROM (VALUES
+    (1, '5 int2', 'int2', '5'), (2, '5 int4', 'int4', '5'), (3, '5 int8', 'int8', '5'),
+    (4, '1.0', 'numeric', '1.0'), (5, '1.00', 'numeric', '1.00'),
+    (6, '-0', 'float8', '-0'), (7, '0', 'float8', '0'),
+    (8, 'ab text', 'text', 'ab'), (9, 'ab bpchar', 'bpchar(9)', 'ab'),
+    (10, 'ab varchar', 'varchar(9)', 'ab'), (11, 'ab name', 'name', 'ab'),
+    (12, '{1,2} int', 'int[]', '{1,2}'), (13, '{1,2} int8', 'int8[]', '{1,2}'),
+    (14, '1', 'int', '1'), (15, '-1', 'int', '-1'), (16, 'NULL', 'int', NULL), (17, '0 int', 'int', '0'),
+    (18, '1.5', 'numeric', '1.5'), (19, '-1.5', 'numeric', '-1.5'), (20, 'NaN', 'numeric', 'NaN'),
+    (21, 'Infinity', 'numeric', 'Infinity'), (22, '-Infinity', 'numeric', '-Infinity'),
+    (23, 'empty', 'text', ''), (24, 'text NULL', 'text', 'NULL'),
+    (25, 'date', 'date', '2024-01-01'), (26, 'timestamp', 'timestamp', '2024-01-01'),
+    (27, '[1,2)', 'int4range', '[1,2)'), (28, '[1,3)', 'int4range', '[1,3)'),
+    (29, 'sad', 'mood', 'sad'), (30, 'so so', 'mood', 'so "so"'), (31, '{12}', 'int[]', '{12}'),
+    (32, 'uuid', 'uuid', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11')) v (n, note, type, value),
+    LATERAL (VALUES (1, format('ALTER TABLE keyed ALTER a TYPE %s USING NULL', type)),
+                    (2, format('INSERT INTO keyed VALUES (%L, %L)', note, value))) s (step, statement)
+ ORDER BY n, step
+\gexec
+\set ECHO all
+INSERT INTO paired VALUES ('ab c', 'ab', 'c'), ('a bc', 'a', 'bc'), ('abc empty', 'abc', ''), ('empty abc', '', 'abc'),
+    ('abc NULL', 'abc', NULL), ('NULL abc', NULL, 'abc'), ('NULL NULL', NULL, NULL);
+INSERT INTO numbered SELECT generate_series(1, 10000);
+CREATE VIEW hashes AS
+SELECT s.table_name, e.new ->> 'note' AS note, e.row_key AS hash, e.id
+  FROM _dbpatterns.audit_log e JOIN _dbpatterns.audit_shape s USING (shape)
+ WHERE e.op = 'I' AND s.schema_name = 'core_codec';
+-- Those that are the same; all others differ.
+SELECT table_name, string_agg(note, ', ' ORDER BY id) AS same, count(hash) = count(*) AS has_hash
+  FROM hashes WHERE note IS NOT NULL GROUP BY table_name, hash HAVING count(*) > 1 ORDER BY min(id);
+SELECT table_name, count(*) FROM hashes WHERE note IS NOT NULL GROUP BY 1 ORDER BY 1;
+SELECT count(DISTINCT hash) FROM hashes WHERE table_name = 'numbered';
+SELECT count(*) FROM hashes a JOIN hashes b USING (hash) WHERE a.table_name < b.table_name;
 
 -- A change is a change of bits, not of equality; values stored out of line or
 -- compressed are the same when they say the same.
-CREATE FUNCTION probe_changed() RETURNS trigger
-    LANGUAGE C AS '$libdir/dbpatterns', 'dbpatterns_probe_changed';
-CREATE TABLE watched (id int, n numeric, f float8, j jsonb, bp char(4), u uuid, short text, compressed text, external text);
+CREATE TABLE watched (step int PRIMARY KEY, id int, n numeric, f float8, j jsonb, bp char(4), u uuid, short text, compressed text, external text);
 ALTER TABLE watched ALTER COLUMN external SET STORAGE EXTERNAL;
-CREATE TRIGGER watch AFTER UPDATE ON watched FOR EACH ROW EXECUTE FUNCTION probe_changed();
-INSERT INTO watched VALUES (1, 1.0, 0, '{"a": 1}', 'x', NULL, 'short', repeat('abc', 10000), repeat('abc', 10000));
+SELECT dbpatterns.audit_enable('watched', key => '{id}');
+INSERT INTO watched VALUES (0, 1, 1.0, 0, '{"a": 1}', 'x', NULL, 'short', repeat('abc', 10000), repeat('abc', 10000));
 SELECT i::bytea = i::text::jsonb::bytea AS same_bytes, dbpatterns.row_from_jsonb(NULL::watched, i) *= r AS same_row
   FROM watched r, dbpatterns.row_to_jsonb(r) i;
-UPDATE watched SET id = 1;
-UPDATE watched SET id = 2, n = 1.00, f = '-0', u = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11';
-UPDATE watched SET j = '{"a":1}', bp = 'x ', short = 'sh' || 'ort', u = u;
-UPDATE watched SET compressed = repeat('abc', 10000), external = repeat('abc', 10000);
-UPDATE watched SET compressed = repeat('abc', 9999) || 'abd', external = repeat('abc', 9999) || 'abd';
-UPDATE watched SET compressed = external, external = compressed;
-UPDATE watched SET short = repeat('s', 126), u = NULL, j = '{"a": 1.0}';
-UPDATE watched SET short = repeat('s', 127), compressed = NULL;
-UPDATE watched SET short = repeat('s', 126) || 't', external = external || '';
+UPDATE watched SET step = 1, id = 1;
+UPDATE watched SET step = 2, n = 1.00, f = '-0', u = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11';
+UPDATE watched SET step = 3, j = '{"a":1}', bp = 'x ', short = 'sh' || 'ort', u = u;
+UPDATE watched SET step = 4, compressed = repeat('abc', 10000), external = repeat('abc', 10000);
+UPDATE watched SET step = 5, compressed = repeat('abc', 9999) || 'abd', external = repeat('abc', 9999) || 'abd';
+UPDATE watched SET step = 6, compressed = external, external = compressed;
+UPDATE watched SET step = 7, short = repeat('s', 126), u = NULL, j = '{"a": 1.0}';
+UPDATE watched SET step = 8, short = repeat('s', 127), compressed = NULL;
+UPDATE watched SET step = 9, short = repeat('s', 126) || 't', external = external || '';
+SELECT new ->> 'step' AS step, (SELECT string_agg(key, ' ' ORDER BY key) FROM jsonb_object_keys(old) key) AS changed
+  FROM entries WHERE table_name = 'watched' AND op = 'U' ORDER BY id;
 
 SET client_min_messages = warning;
 DROP SCHEMA core_codec CASCADE;

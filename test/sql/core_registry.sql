@@ -53,11 +53,24 @@ SELECT count(*) FROM dbpatterns.status WHERE target::text = 'b';
 ROLLBACK;
 SELECT count(*) FROM dbpatterns.status WHERE target = 'b'::regclass;
 
--- Progress shows live work only; rows of dead backends are hidden and reused.
-INSERT INTO _dbpatterns.progress (pid, backend_start, operation) VALUES (pg_backend_pid(), '2000-01-01', 'long dead');
+-- Progress shows live work only.  What an error leaves behind, here in the third
+-- new partition after two were committed, is hidden, and gone with the next work.
+CREATE TABLE watched (operation text, done bigint);
+CREATE FUNCTION see() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO t.watched SELECT operation, done FROM dbpatterns.progress; END $$;
+SELECT to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + interval '6 months', 'YYYYMMDD') AS third \gset
+CREATE TABLE _dbpatterns.audit_log_:third ();
+CREATE EVENT TRIGGER see ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION see();
+\set VERBOSITY sqlstate
+CALL dbpatterns.audit_run(ahead => '8 months');
+\set VERBOSITY default
+DROP EVENT TRIGGER see;
+SELECT DISTINCT * FROM watched ORDER BY 2;
+SELECT operation, done FROM _dbpatterns.progress;
 SELECT * FROM dbpatterns.progress;
-CALL dbpatterns.audit_run();
-SELECT count(*) FROM _dbpatterns.progress WHERE pid = pg_backend_pid();
+DROP TABLE _dbpatterns.audit_log_:third;
+CALL dbpatterns.audit_run(ahead => '8 months');
+SELECT count(*) FROM _dbpatterns.progress;
 
 -- A library and SQL objects of different versions refuse to work together,
 -- with what is to be done.  What is logged is refused, too, rather than wrong.

@@ -207,7 +207,7 @@ ok(seal_all($node), 'a large value is sealed');
 ok(in_files('unforgettable'), 'and is in a file');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT dbpatterns.audit_erase('letter', '{\"id\": 1}', '{body}', 'on request')"
+		"SELECT dbpatterns.audit_erase('letter', '{\"id\": 1}', 'on request', '{body}')"
 	),
 	'1',
 	'it is erased');

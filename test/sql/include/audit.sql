@@ -1,7 +1,7 @@
 \set ECHO none
--- Start of an audit test: a new extension, so that the log is empty, and a
--- schema t with two ways to look at the log.  Neither shows times or numbers,
--- and both show only what came since the last look.
+-- Start of an audit test: a new extension, so that the log is empty but has its
+-- partitions, and a schema t with two ways to look at the log.  Neither shows
+-- times or numbers, and both show only what came since the last look.
 --   news()  every entry, in the order of the log, also of this transaction
 --   tally() how many entries of each kind
 -- The test ends with :finish.
@@ -11,6 +11,7 @@ SET client_min_messages = warning;
 SET search_path = public;
 DROP EXTENSION IF EXISTS dbpatterns CASCADE;
 CREATE EXTENSION dbpatterns;
+CALL dbpatterns.audit_run();
 DROP SCHEMA IF EXISTS t CASCADE;
 CREATE SCHEMA t;
 SET search_path = t;
