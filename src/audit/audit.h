@@ -207,6 +207,7 @@ extern void dbp_audit_log_marker(int shape, const char *event, const char *detai
 /* shape.c */
 extern int	dbp_audit_relation_number(Relation root);
 extern int	dbp_audit_relation_shape(Relation root, List *key, int *relation);
+extern Datum dbp_audit_type_text(Oid type, int32 typmod);
 extern List *dbp_audit_key_columns(Relation root, const AuditOptions *options);
 extern Oid	dbp_audit_root(Relation rel);
 
