@@ -28,10 +28,21 @@ typedef struct DbpDropped
 	Oid			objid;
 	const char *type;			/* as in pg_event_trigger_dropped_objects */
 	const char *identity;
+	Oid			relid;			/* of a trigger: its table, if that is still
+								 * there */
 } DbpDropped;
 
 typedef void (*DbpDropCallback) (List *dropped);
 
-extern void dbp_ddl_register(DbpDdlCallback after_ddl, DbpDropCallback after_drop);
+/*
+ * Called, before the first one, for each table in which a command changed what
+ * columns (attribute numbers) hold, or how they show it: by computing a column
+ * anew, or through a type.
+ */
+typedef void (*DbpRewriteCallback) (Oid relid, List *columns);
+
+/* A callback may be NULL. */
+extern void dbp_ddl_register(DbpDdlCallback after_ddl, DbpDropCallback after_drop,
+							 DbpRewriteCallback after_rewrite);
 
 #endif							/* DBP_DDL_H */
