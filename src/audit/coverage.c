@@ -80,7 +80,10 @@ is_temporary(Relation rel)
 
 /*
  * dbp_audit_last_shape returns the last shape recorded of a table, 0 if there
- * is none, and whether that was in this database.  Caller: SPI connected.
+ * is none, and whether that was in this database.  Shapes beyond their
+ * sequence come from a restore that is still at work, when triggers may be
+ * disabled and entry numbers are not yet set: they count for nothing.
+ * Caller: SPI connected.
  */
 int
 dbp_audit_last_shape(Relation root, bool *this_life)
@@ -100,7 +103,9 @@ dbp_audit_last_shape(Relation root, bool *this_life)
 							 "SELECT s.shape, s.table_oid = $1"
 							 " FROM _dbpatterns.audit_relation r"
 							 " JOIN _dbpatterns.audit_shape s USING (relation)"
-							 " WHERE r.target = $2 ORDER BY s.shape DESC LIMIT 1", 2, params) > 0)
+							 " WHERE r.target = $2 AND s.shape <="
+							 " pg_sequence_last_value('_dbpatterns.audit_shape_shape_seq')"
+							 " ORDER BY s.shape DESC LIMIT 1", 2, params) > 0)
 	{
 		shape = DatumGetInt32(dbp_sql_value(0, 0, NULL));
 		*this_life = DatumGetBool(dbp_sql_value(0, 1, NULL));
@@ -281,7 +286,8 @@ follow_table(Relation root, Relation rel, AuditCoverage *coverage, AuditCoverage
 	char	   *before;
 	bool		same;
 
-	if (shape == 0 || (!this_life && coverage->missing && !dropped))
+	if (shape == 0 ||
+		(!this_life && (coverage->missing || of_root->missing) && !dropped))
 		return false;
 	before = known_coverage(root, partition == NULL ? "" : partition, now, &same);
 	if (before == NULL && partition != NULL)
