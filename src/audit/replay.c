@@ -232,9 +232,10 @@ wanted_row(AuditReplay *replay, AuditSlot *slot, Jsonb *present)
  * Raises 22004 (an argument is NULL), 42809 (not a table), 42501 (neither
  * owner nor reader of dbpatterns.audit_entries, no SELECT on target, or
  * row-level security applies), 55000 (never audited; not audited all the time
- * since; rows came or left with a partition since; purged; rows have no key, or another one since; truncated without
- * logged rows; table and log disagree), 22023 (key has other names), 21000
- * (the key is not unique), and what the key's types raise for bad values.
+ * since; rows came or left with a partition since; purged; rows have no key,
+ * or another one since; truncated without logged rows; table and log
+ * disagree), 22023 (key has other names), 21000 (the key is not unique), and
+ * what the key's types raise for bad values.
  * Locks ACCESS SHARE on target and the log.  Reads the log as its owner, the
  * table as the caller.
  */
@@ -373,10 +374,10 @@ emit_absent(AuditReplay *replay, ReturnSetInfo *result)
  * Raises 22004 (an argument is NULL), 42809 (not a table), 42501 (neither
  * owner nor reader of dbpatterns.audit_entries, no SELECT on target, or
  * row-level security applies), 55000 (never audited; not audited all the time
- * since; rows came or left with a partition since; purged; rows have no key, or another one since; truncated without
- * logged rows; table and log disagree), 21000 (the key is not unique).  Locks
- * ACCESS SHARE on target and the log.  Reads the log as its owner, the table
- * as the caller.
+ * since; rows came or left with a partition since; purged; rows have no key,
+ * or another one since; truncated without logged rows; table and log
+ * disagree), 21000 (the key is not unique).  Locks ACCESS SHARE on target and
+ * the log.  Reads the log as its owner, the table as the caller.
  */
 Datum
 dbpatterns_audit_table_at(PG_FUNCTION_ARGS)
