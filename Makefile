@@ -15,6 +15,7 @@ OBJS = \
 	src/audit/capture.o \
 	src/audit/change.o \
 	src/audit/check.o \
+	src/audit/coverage.o \
 	src/audit/ddl.o \
 	src/audit/enable.o \
 	src/audit/erase.o \
@@ -25,6 +26,7 @@ OBJS = \
 	src/audit/log.o \
 	src/audit/merkle.o \
 	src/audit/options.o \
+	src/audit/parts.o \
 	src/audit/probe.o \
 	src/audit/read.o \
 	src/audit/replay.o \
@@ -79,11 +81,11 @@ PG_CPPFLAGS = -I$(srcdir)/src -DDBP_VERSION='"$(EXTVERSION)"'
 REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_dml audit_partition audit_cascade audit_txn audit_options \
 	audit_refused audit_schema audit_rights audit_maintain audit_values \
-	audit_read audit_read_past audit_read_rights audit_undo \
+	audit_read audit_read_past audit_read_gaps audit_read_rights audit_undo \
 	audit_seal audit_seal_purge audit_erase core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
-	audit-maintain audit-partition audit-seal
+	audit-gaps audit-maintain audit-partition audit-seal
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

@@ -4,11 +4,14 @@ INSERT INTO _dbpatterns.pattern VALUES ('audit', 80);
 
 -- Identity of an audited table that outlives rename, dump and restore.
 -- target is NULL once the table is dropped, and for temporary tables, which
--- are known by name only (their OIDs mean nothing in a dump).
+-- are known by name only (their OIDs mean nothing in a dump).  coverage is
+-- what its triggers log, and what those of its partitions do that were once
+-- unlike it, by name ("" for the table): the last markers say the same.
 CREATE TABLE _dbpatterns.audit_relation (
     relation integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     target   regclass UNIQUE,
-    temporary_name name UNIQUE
+    temporary_name name UNIQUE,
+    coverage jsonb
 );
 SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_relation', '');
 SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.audit_relation_relation_seq', '');

@@ -42,6 +42,7 @@
 #define AUDIT_TRUNCATE	'T'
 #define AUDIT_MARKER	'M'
 #define AUDIT_WHO		'W'		/* not a change: who made those that follow */
+#define AUDIT_ALL_OPERATIONS	"IUDT"
 
 /* Where the index on row_key has who made the entries of a transaction. */
 #define AUDIT_WHO_KEY(txn)	((uint64) (txn) + UINT64CONST(0x7000000000000000))
@@ -56,6 +57,17 @@ typedef struct AuditOptions
 	List	   *redact;
 	List	   *key;			/* NIL: the primary key */
 } AuditOptions;
+
+/* What the triggers of a table log. */
+typedef struct AuditCoverage
+{
+	bool		by[4];			/* operations, in the order I U D T */
+	char		operations[5];	/* their letters */
+	bool		twice;			/* two triggers log the same */
+	bool		missing;		/* it lacks a row or a truncate trigger */
+	List	   *exclude;		/* column names */
+	List	   *redact;
+} AuditCoverage;
 
 /* Everything the row trigger needs to know of a relation. */
 typedef struct AuditRelation
@@ -120,6 +132,7 @@ typedef struct AuditShape
 	int			ncolumns;
 	char	  **columns;		/* names then */
 	int16	   *numbers;		/* lasting column numbers */
+	char	  **types;			/* then */
 	bool		renamed;		/* some name differs from what is shown today */
 	int			nkeys;
 	int		   *keys;			/* positions of the key columns in columns */
@@ -132,7 +145,6 @@ typedef struct AuditColumn
 {
 	char	   *name;			/* shown today; NULL for an unused number */
 	AttrNumber	attno;			/* in the table today, or 0 */
-	bool		retyped;		/* has had more than one type */
 } AuditColumn;
 
 /* A key the table has or has had. */
@@ -221,11 +233,25 @@ extern bool dbp_audit_try_options(const Trigger *trigger, AuditOptions *options,
 extern char *dbp_audit_print_options(const AuditOptions *options);
 extern void dbp_audit_resolve_options(const AuditOptions *options, Relation root,
 									  bool *skip, bool *redact);
+
+/* coverage.c */
 extern void dbp_audit_log_marker(int shape, const char *event, const char *detail);
+extern int	dbp_audit_last_shape(Relation root, bool *this_life);
+extern void dbp_audit_coverage(Relation rel, AuditCoverage *coverage);
+extern bool dbp_audit_logs_all(const AuditCoverage *coverage);
+extern void dbp_audit_log_coverage(Relation root, int shape, const char *event,
+								   const char *detail);
+extern bool dbp_audit_follow_coverage(Oid relid, bool dropped);
+
+/* parts.c */
+extern Oid	dbp_audit_former_root(Oid relid, const List *touched);
+extern bool dbp_audit_new_part(Oid relid, const List *touched);
+extern bool dbp_audit_has_rows(Oid relid);
 
 /* shape.c */
 extern int	dbp_audit_relation_number(Relation root);
 extern int	dbp_audit_relation_shape(Relation root, List *key, int *relation);
+extern Datum dbp_audit_type_text(Oid type, int32 typmod);
 extern List *dbp_audit_key_columns(Relation root, const AuditOptions *options);
 extern Oid	dbp_audit_root(Relation rel);
 
@@ -330,6 +356,7 @@ extern void dbp_audit_who_close(AuditWho *who);
 /* trail.c */
 extern AuditTrail *dbp_audit_trail(Relation root);
 extern AuditShape *dbp_audit_shape_by_number(AuditTrail *trail, int shape);
+extern bool dbp_audit_has_key(const AuditShape *shape, const AuditKeyDef *def);
 extern Datum dbp_audit_shape_numbers(AuditTrail *trail);
 extern void dbp_audit_trail_init(void);
 

@@ -5,9 +5,10 @@
  *
  * After an ALTER the new layout is recorded, columns that were renamed are
  * renamed in the triggers' argument, new partitions get their truncate
- * trigger, and the log gets a marker, so that a gap in a table's history has
- * a reason one can read.  All of it is convenience: the row trigger notices a
- * new layout by itself, and refuses to log when a redacted column is gone.
+ * trigger, and the log gets markers: past states are refused where they say
+ * that not everything was logged (see gaps.c).  The row trigger needs none of
+ * it: it notices a new layout by itself, and refuses to log when a redacted
+ * column is gone.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -31,37 +32,15 @@
 #include "core/registry.h"
 #include "core/sql.h"
 #include "core/trigger.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-/* True while audit_disable drops triggers itself. */
+/* True while triggers of ours are made or dropped by ourselves. */
 bool		dbp_audit_ddl_silent = false;
-
-/*
- * dbp_audit_log_marker logs an event that is no row change; detail is a JSON
- * object in text or NULL.
- */
-void
-dbp_audit_log_marker(int shape, const char *event, const char *detail)
-{
-	StringInfoData text;
-	AuditEntry *entry;
-	Datum		image;
-
-	initStringInfo(&text);
-	appendStringInfo(&text, "{\"event\": \"%s\"", event);
-	if (detail != NULL)
-		appendStringInfo(&text, ", \"detail\": %s", detail);
-	appendStringInfoChar(&text, '}');
-	image = DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data));
-
-	entry = dbp_audit_batch_add(AUDIT_MARKER, shape, GetCurrentCommandId(false));
-	dbp_audit_batch_image(&entry->new, DatumGetJsonbP(image));
-	dbp_audit_batch_flush();
-}
 
 /*
  * renamed_column returns the present name of a column that the last recorded
@@ -132,19 +111,17 @@ all_exist(Relation rel, List *names)
 	return true;
 }
 
+/*
+ * last_shape returns the last shape of a table in this database, 0 if there
+ * is none.
+ */
 static int
 last_shape(Relation rel)
 {
-	DbpParam	param = DBP_PARAM(INT8OID, Int64GetDatum((int64) RelationGetRelid(rel)));
-	DbpOwnerScope scope;
-	int			shape = 0;
+	bool		this_life;
+	int			shape = dbp_audit_last_shape(rel, &this_life);
 
-	dbp_enter_owner(&scope, dbp_audit_log_owner());
-	if (dbp_sql_query_latest("SELECT shape FROM _dbpatterns.audit_shape WHERE table_oid = $1"
-							 " ORDER BY shape DESC LIMIT 1", 1, &param) > 0)
-		shape = DatumGetInt32(dbp_sql_value(0, 0, NULL));
-	dbp_leave_owner(&scope);
-	return shape;
+	return this_life ? shape : 0;
 }
 
 static char *
@@ -171,140 +148,78 @@ has_own_trigger(Oid relid, const char *name)
 }
 
 /*
- * release_detached looks at what were partitions of an audited table until
- * now: they have lost their row trigger to the server, and lose the other one
- * here.
+ * log_moved_rows logs that rows came or left with a partition.
  */
 static void
-release_detached(int shape, List *detached)
+log_moved_rows(Oid rootid, const char *event, const char *table)
 {
-	ListCell   *lc;
+	Relation	root = table_open(rootid, AccessShareLock);
+	bool		this_life;
+	int			shape = dbp_audit_last_shape(root, &this_life);
 
-	foreach(lc, detached)
-	{
-		Oid			relid = lfirst_oid(lc);
-		char	   *table = dbp_relation_name_by_oid(relid);
-		DbpOwnerScope scope;
+	table_close(root, NoLock);
+	if (shape != 0)
+		dbp_audit_log_marker(shape, event, json_detail("table", table));
+}
 
-		if (has_own_trigger(relid, AUDIT_TRUNCATE_TRIGGER))
-		{
-			dbp_enter_owner(&scope, dbp_relation_owner(relid));
-			dbp_sql_command("DROP TRIGGER %s ON %s", AUDIT_TRUNCATE_TRIGGER, table);
-			dbp_leave_owner(&scope);
-		}
-		dbp_audit_log_marker(shape, "partition detached", json_detail("table", table));
-	}
+/*
+ * release_detached looks at a table that was a partition until now: it has
+ * lost its row trigger to the server, and loses the truncate trigger here.
+ */
+static void
+release_detached(Oid relid, Oid rootid)
+{
+	char	   *table = dbp_relation_name_by_oid(relid);
+	DbpOwnerScope scope;
+
+	log_moved_rows(rootid, "partition detached", table);
+	if (has_own_trigger(relid, AUDIT_ROW_TRIGGER))
+		return;					/* it has been audited by itself */
+	if (!has_own_trigger(relid, AUDIT_TRUNCATE_TRIGGER))
+		return;
+	dbp_enter_owner(&scope, dbp_relation_owner(relid));
+	dbp_sql_command("DROP TRIGGER %s ON %s", AUDIT_TRUNCATE_TRIGGER, table);
+	dbp_leave_owner(&scope);
 }
 
 /*
  * follow_alter brings the options of an audited table up to date and returns
- * its new shape, 0 if there is none; *before is the one it had.
- *
- * What is new in the database, as when a dump is restored, has no shape yet:
- * there is nothing to tell until its first change.
+ * its new shape, 0 if there is none.
  */
 static int
-follow_alter(Relation rel, AuditOptions *options, bool *renamed, int *before)
+follow_alter(Relation rel, Trigger *row, AuditOptions *options, bool *renamed)
 {
 	int			relation;
 
-	*renamed = follow_renames(rel, options->exclude);
-	*renamed |= follow_renames(rel, options->redact);
-	*renamed |= follow_renames(rel, options->key);
-	*before = last_shape(rel);
-	if (*before == 0 || !all_exist(rel, options->key))
+	/* Nobody's but our own triggers are changed. */
+	if (strcmp(row->tgname, AUDIT_ROW_TRIGGER) == 0)
+	{
+		*renamed = follow_renames(rel, options->exclude);
+		*renamed |= follow_renames(rel, options->redact);
+		*renamed |= follow_renames(rel, options->key);
+	}
+	if (!all_exist(rel, options->key))
 		return 0;
 	return dbp_audit_relation_shape(rel, dbp_audit_key_columns(rel, options), &relation);
-}
-
-/*
- * was_disabled tells whether the last marker on a trigger of the table that
- * has a shape, given by the marker's detail, says that it is disabled.
- */
-static bool
-was_disabled(int shape, const char *detail)
-{
-	DbpParam	params[2];
-	DbpOwnerScope scope;
-	bool		disabled;
-
-	params[0] = DBP_PARAM(INT4OID, Int32GetDatum(shape));
-	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(detail));
-	dbp_enter_owner(&scope, dbp_audit_log_owner());
-	disabled = dbp_sql_query_latest("SELECT event FROM (SELECT e.new ->> 'event' AS event"
-									"  FROM _dbpatterns.audit_log e"
-									"  WHERE e.row_key IN (SELECT -n.shape::bigint"
-									"   FROM _dbpatterns.audit_shape s JOIN _dbpatterns.audit_shape n USING (relation)"
-									"   WHERE s.shape = $1)"
-									"  AND e.op = 'M' AND (e.new ->> 'event' = 'enabled'"
-									"   OR e.new -> 'detail' = $2::jsonb)"
-									"  ORDER BY e.id DESC LIMIT 1) m"
-									" WHERE event = 'trigger disabled'", 2, params) > 0;
-	dbp_leave_owner(&scope);
-	return disabled;
-}
-
-/*
- * log_trigger_state logs a marker when a trigger is disabled, and when it no
- * longer is.
- */
-static void
-log_trigger_state(int shape, bool disabled, const char *detail)
-{
-	if (disabled)
-		dbp_audit_log_marker(shape, "trigger disabled", detail);
-	else if (was_disabled(shape, detail))
-		dbp_audit_log_marker(shape, "trigger enabled", detail);
-}
-
-/*
- * after_replaced looks at, and closes, a table without a row trigger of ours
- * by our name: it may have been renamed, or replaced by another.
- */
-static void
-after_replaced(Relation rel)
-{
-	Trigger    *row = dbp_audit_own_trigger(rel, TRIGGER_TYPE_ROW);
-	bool		disabled = (row == NULL || !dbp_audit_fires(row));
-	int			shape = 0;
-
-	if (dbp_registry_has(RelationGetRelid(rel), "audit"))
-		shape = last_shape(rel);
-	table_close(rel, NoLock);
-	if (shape != 0)
-		log_trigger_state(shape, disabled, json_detail("trigger", AUDIT_ROW_TRIGGER));
 }
 
 /*
  * after_alter looks at an audited table that is no partition.
  */
 static void
-after_alter(Oid relid, const char *command, List *detached)
+after_alter(Oid relid, const char *command)
 {
 	Relation	rel = table_open(relid, NoLock);
-	Trigger    *row = dbp_find_trigger(rel, AUDIT_ROW_TRIGGER);
+	Trigger    *row = dbp_audit_own_trigger(rel, TRIGGER_TYPE_ROW);
 	AuditOptions options;
-	Trigger    *truncate;
-	bool		row_disabled;
-	bool		truncate_disabled;
 	bool		renamed = false;
-	int			before;
-	int			shape;
+	int			before = last_shape(rel);
+	int			shape = 0;
 	char	   *why;
 
-	if (row == NULL || !dbp_audit_is_trigger(row))
-	{
-		after_replaced(rel);
-		return;
-	}
-	truncate = dbp_find_trigger(rel, AUDIT_TRUNCATE_TRIGGER);
-	row_disabled = !dbp_audit_fires(row);
-	truncate_disabled = (truncate != NULL &&
-						 (!dbp_audit_fires(truncate) || !dbp_audit_is_trigger(truncate)));
-	if (dbp_audit_try_options(row, &options, &why))
-		shape = follow_alter(rel, &options, &renamed, &before);
-	else
-		shape = before = last_shape(rel);	/* it refuses every change */
+	/* With bad options it refuses every change. */
+	if (row != NULL && before != 0 && dbp_audit_try_options(row, &options, &why))
+		shape = follow_alter(rel, row, &options, &renamed);
 	table_close(rel, NoLock);
 
 	if (renamed)
@@ -313,37 +228,34 @@ after_alter(Oid relid, const char *command, List *detached)
 	/* A restore brings the partitions' triggers itself. */
 	if (before != 0)
 		dbp_audit_cover_partitions(relid);
-	if (shape == 0)
-		return;
-	if (shape != before)
+	if (shape > before)
 		dbp_audit_log_marker(shape, "altered", json_detail("command", command));
-	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		release_detached(shape, detached);
-	log_trigger_state(shape, row_disabled, json_detail("trigger", AUDIT_ROW_TRIGGER));
-	log_trigger_state(shape, truncate_disabled, json_detail("trigger", AUDIT_TRUNCATE_TRIGGER));
+	if (dbp_audit_follow_coverage(relid, false))
+		dbp_audit_batch_flush();
 }
 
 /*
- * after_alter_partition looks at a partition.
+ * after_alter_partition looks at a partition.  One that is new gets its
+ * triggers; a restore makes partitions before there are any.
  */
 static void
-after_alter_partition(Oid relid)
+after_alter_partition(Oid relid, List *touched)
 {
 	Relation	rel = table_open(relid, NoLock);
 	Oid			rootid = dbp_audit_root(rel);
 	Relation	root = table_open(rootid, AccessShareLock);
-	Trigger    *row = dbp_find_trigger(rel, AUDIT_ROW_TRIGGER);
-	bool		disabled = (row != NULL && !dbp_audit_fires(row));
-	int			shape = row != NULL ? last_shape(root) : 0;
+	bool		is_new = dbp_audit_new_part(relid, touched);
+	bool		covered = last_shape(root) != 0 || is_new;
 
 	table_close(root, NoLock);
 	table_close(rel, NoLock);
 
-	if (shape == 0)
-		return;					/* as in after_alter */
-	log_trigger_state(shape, disabled,
-					  json_detail("partition", dbp_relation_name_by_oid(relid)));
-	(void) dbp_audit_cover_partition(relid, rootid);
+	if (covered)
+		(void) dbp_audit_cover_partition(relid, rootid);
+	if (is_new && dbp_audit_has_rows(relid))
+		log_moved_rows(rootid, "partition attached", dbp_relation_name_by_oid(relid));
+	if (dbp_audit_follow_coverage(relid, false))
+		dbp_audit_batch_flush();
 }
 
 /*
@@ -351,48 +263,91 @@ after_alter_partition(Oid relid)
  * which a column is renamed, too.
  */
 static void
-after_alter_table(Oid relid, const char *command, List *detached)
+after_alter_table(Oid relid, const char *command, List *touched)
 {
+	bool		creates = strncmp(command, "CREATE ", 7) == 0 &&
+		strcmp(command, "CREATE TRIGGER") != 0;
+	Oid			former = dbp_audit_former_root(relid, touched);
 	ListCell   *lc;
 
+	if (OidIsValid(former) && !get_rel_relispartition(relid))
+		release_detached(relid, former);
 	if (get_rel_relispartition(relid))
-		after_alter_partition(relid);
+		after_alter_partition(relid, creates ? NIL : touched);
 	else if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		after_alter(relid, command, detached);
-	else
+		after_alter(relid, command);
+	else if (get_rel_relkind(relid) == RELKIND_RELATION)
 	{
 		foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
 		{
 			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
-				after_alter(lfirst_oid(lc), command, detached);
+				after_alter(lfirst_oid(lc), command);
 		}
 	}
 }
 
 static void
-after_ddl(const char *command, List *relids, List *detached)
+after_ddl(const char *command, List *relids)
 {
 	Oid			own_nsp = get_namespace_oid("_dbpatterns", true);
 	ListCell   *lc;
 
-	if (dbp_audit_ddl_silent && strcmp(command, "CREATE TRIGGER") == 0)
+	if (dbp_audit_ddl_silent)
 		return;
 	SPI_connect();
 	foreach(lc, relids)
 	{
 		Oid			relid = lfirst_oid(lc);
 		Relation	rel = try_relation_open(relid, AccessShareLock);
-		bool		concerned;
+		char		kind;
+		bool		own;
 
 		if (rel == NULL)
 			continue;
-		concerned = (rel->rd_rel->relkind == RELKIND_RELATION ||
-					 rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) &&
-			RelationGetNamespace(rel) != own_nsp;
+		kind = rel->rd_rel->relkind;
+		own = RelationGetNamespace(rel) == own_nsp;
 		relation_close(rel, NoLock);
-		if (concerned)
-			after_alter_table(relid, command, detached);
+		if (!own && (kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE ||
+					 kind == RELKIND_FOREIGN_TABLE))
+			after_alter_table(relid, command, relids);
 	}
+	SPI_finish();
+}
+
+/*
+ * after_rewrite logs which columns of a table hold other values from now on,
+ * or show them otherwise, though no trigger fired.  Writers are kept out until
+ * that is so for all.
+ */
+static void
+after_rewrite(Oid relid, List *columns)
+{
+	Relation	rel;
+	StringInfoData detail;
+	bool		this_life;
+	int			shape;
+	ListCell   *lc;
+
+	if (get_rel_relispartition(relid))
+		return;					/* so does its root */
+	SPI_connect();
+	rel = table_open(relid, AccessShareLock);
+	shape = dbp_audit_last_shape(rel, &this_life);
+	if (shape != 0)
+	{
+		LockRelationOid(relid, ShareRowExclusiveLock);
+		initStringInfo(&detail);
+		appendStringInfoString(&detail, "{\"columns\": [");
+		foreach(lc, columns)
+		{
+			if (foreach_current_index(lc) > 0)
+				appendStringInfoString(&detail, ", ");
+			escape_json(&detail, get_attname(relid, lfirst_int(lc), false));
+		}
+		appendStringInfoString(&detail, "]}");
+		dbp_audit_log_marker(shape, "rewritten", detail.data);
+	}
+	table_close(rel, NoLock);
 	SPI_finish();
 }
 
@@ -424,48 +379,11 @@ log_dropped_table(DbpDropped *object)
 	return shape != 0;
 }
 
-/*
- * log_dropped_trigger logs a marker when somebody drops a trigger of ours from
- * a table that lives on.  A dropped partition is known by its trigger only.
- */
-static void
-log_dropped_trigger(DbpDropped *object, bool with_table)
-{
-	static const char row_prefix[] = AUDIT_ROW_TRIGGER " on ";
-	static const char truncate_prefix[] = AUDIT_TRUNCATE_TRIGGER " on ";
-	bool		row = strncmp(object->identity, row_prefix, strlen(row_prefix)) == 0;
-	const char *table = object->identity + strlen(row_prefix);
-	DbpParam	param;
-	DbpOwnerScope scope;
-	Relation	rel = NULL;
-
-	if (!row && strncmp(object->identity, truncate_prefix, strlen(truncate_prefix)) != 0)
-		return;
-	param = DBP_PARAM(TEXTOID, CStringGetTextDatum(table));
-	dbp_enter_owner(&scope, dbp_audit_log_owner());
-	if (dbp_sql_query_latest("SELECT c.oid FROM pg_class c WHERE c.oid = to_regclass($1)",
-							 1, &param) > 0)
-		rel = try_relation_open(DatumGetObjectId(dbp_sql_value(0, 0, NULL)), AccessShareLock);
-	dbp_leave_owner(&scope);
-
-	if (rel != NULL)
-	{
-		int			shape = last_shape(rel);
-
-		if (shape != 0)
-			dbp_audit_log_marker(shape, "trigger dropped",
-								 json_detail("trigger",
-											 row ? AUDIT_ROW_TRIGGER : AUDIT_TRUNCATE_TRIGGER));
-		relation_close(rel, NoLock);
-	}
-	else if (row && !with_table)
-		dbp_audit_log_marker(0, "partition dropped", json_detail("table", table));
-}
-
 static void
 after_drop(List *dropped)
 {
-	bool		any_table = false;
+	List	   *tables = NIL;
+	bool		any = false;
 	ListCell   *lc;
 
 	if (dbp_audit_ddl_silent)
@@ -474,17 +392,25 @@ after_drop(List *dropped)
 	foreach(lc, dropped)
 	{
 		DbpDropped *object = lfirst(lc);
+		Oid			rootid;
 
-		if (object->classid == RelationRelationId)
-			any_table |= log_dropped_table(object);
+		if (object->classid == TriggerRelationId && OidIsValid(object->relid))
+			tables = list_append_unique_oid(tables, object->relid);
+		if (object->classid != RelationRelationId || log_dropped_table(object))
+			continue;
+		rootid = dbp_audit_former_root(object->objid, NIL);
+		if (OidIsValid(rootid))
+			log_moved_rows(rootid, "partition dropped", object->identity);
 	}
-	foreach(lc, dropped)
+	foreach(lc, tables)
 	{
-		DbpDropped *object = lfirst(lc);
+		char		kind = get_rel_relkind(lfirst_oid(lc));
 
-		if (object->classid == TriggerRelationId)
-			log_dropped_trigger(object, any_table);
+		if (kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE)
+			any |= dbp_audit_follow_coverage(lfirst_oid(lc), true);
 	}
+	if (any)
+		dbp_audit_batch_flush();
 	SPI_finish();
 }
 
@@ -494,5 +420,5 @@ after_drop(List *dropped)
 void
 dbp_audit_ddl_init(void)
 {
-	dbp_ddl_register(after_ddl, after_drop);
+	dbp_ddl_register(after_ddl, after_drop, after_rewrite);
 }

@@ -284,8 +284,8 @@ enable_table(Oid relid, Request request)
 		rel = table_open(relid, NoLock);
 		shape = dbp_audit_relation_shape(rel, dbp_audit_key_columns(rel, &request.options),
 										 &relation);
+		dbp_audit_log_coverage(rel, shape, "enabled", request.summary);
 		table_close(rel, NoLock);
-		dbp_audit_log_marker(shape, "enabled", request.summary);
 		dbp_registry_set(relid, "audit", request.summary);
 	}
 	return changed;
@@ -380,16 +380,14 @@ drop_triggers(Oid relid)
 	return any;
 }
 
-static void
-log_disabled(Relation rel, const Trigger *row)
+static int
+shape_under(Relation rel, const Trigger *row)
 {
 	AuditOptions options;
 	int			relation;
-	int			shape;
 
 	dbp_audit_parse_options(row->tgnargs > 0 ? row->tgargs[0] : NULL, &options);
-	shape = dbp_audit_relation_shape(rel, dbp_audit_key_columns(rel, &options), &relation);
-	dbp_audit_log_marker(shape, "disabled", NULL);
+	return dbp_audit_relation_shape(rel, dbp_audit_key_columns(rel, &options), &relation);
 }
 
 /*
@@ -402,19 +400,26 @@ disable_table(Oid relid)
 	Relation	rel = table_open(relid, NoLock);
 	Oid			owner = rel->rd_rel->relowner;
 	Trigger    *row = dbp_find_trigger(rel, AUDIT_ROW_TRIGGER);
+	int			shape = 0;
 	DbpOwnerScope scope;
 	bool		any;
 
 	if (!rel->rd_rel->relispartition)
 		dbp_require_owner(rel);
 	if (row != NULL && !row->tgisclone)
-		log_disabled(rel, row);
+		shape = shape_under(rel, row);
 	table_close(rel, NoLock);
 
 	/* A partition may have an owner of its own; what covers it is ours. */
 	dbp_enter_owner(&scope, owner);
 	any = drop_triggers(relid);
 	dbp_leave_owner(&scope);
+	if (shape != 0)
+	{
+		rel = table_open(relid, NoLock);
+		dbp_audit_log_coverage(rel, shape, "disabled", NULL);
+		table_close(rel, NoLock);
+	}
 	return dbp_registry_remove(relid, "audit") || any;
 }
 

@@ -6,8 +6,14 @@
  * A state of the past is the present one with everything logged since undone.
  * That is right only if everything was logged since: the table was audited
  * all the time and for all operations, its key is the same, and no entry was
- * purged.  The markers in the log tell.  They tell as well which columns were
- * excluded or redacted at some time since; those cannot be shown.
+ * purged.  What is logged now the triggers tell; where it changed since, there
+ * is a marker (see coverage.c).  Triggers and markers tell as well which
+ * columns were excluded or redacted at some time since, or were rewritten by
+ * an ALTER; those cannot be shown.
+ *
+ * A marker counts by its own time, not by that of its transaction: changes
+ * that were not logged lie before it, because it is written under a lock that
+ * keeps writers out, and so no transaction that began later made them.
  *
  * What leaves no marker cannot be seen: changes made by a session whose
  * session_replication_role keeps triggers from firing.
@@ -20,213 +26,218 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "audit/audit.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
+#include "compat/compat.h"
 #include "core/names.h"
-#include "core/trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 
-/* What the markers of a table tell, read in order. */
+/* A look back to a time. */
 typedef struct Gaps
 {
 	AuditTrail *trail;
 	Relation	root;
 	TimestampTz at;
-	MemoryContext cxt;
-	TimestampTz begin;			/* of the trail */
-	bool	   *hidden;			/* by lasting number: not logged at some time */
-	bool		off;			/* not everything is logged at this point */
-	List	   *disabled;		/* details of triggers disabled at this point */
+	bool	   *hidden;			/* by lasting number: not known for some time */
 } Gaps;
 
+/*
+ * refuse raises; what says why, with a place for the time of the marker.
+ */
 static void
-refuse(Gaps *gaps, TimestampTz when)
+refuse(Gaps *gaps, AuditRecord *record, const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("changes of table %s after %s are not all in the audit log",
 					dbp_relation_name(gaps->root), timestamptz_to_str(gaps->at)),
-			 errdetail("Auditing was off, or left out some operations, from %s on.",
-					   timestamptz_to_str(when)),
+			 errdetail_internal(what, timestamptz_to_str(record->statement_at)),
 			 errhint("See what was logged with dbpatterns.audit_history or dbpatterns.audit_changes.")));
 }
 
 /*
- * text_at returns the string at a path of an object, or NULL.
+ * member looks up a member of an object that is a member of an image.
  */
-static char *
-text_at(Jsonb *object, const char *first, const char *second)
+static bool
+member(Jsonb *image, const char *object, const char *name, JsonbValue *value)
 {
-	JsonbValue	value;
+	JsonbValue	outer;
 
-	if (!dbp_audit_image_value(object, first, &value))
-		return NULL;
-	if (second != NULL &&
-		(value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data) ||
-		 getKeyJsonValueFromContainer(value.val.binary.data, second, strlen(second),
-									  &value) == NULL))
-		return NULL;
-	return value.type == jbvString ? pnstrdup(value.val.string.val, value.val.string.len) : NULL;
+	return dbp_audit_image_value(image, object, &outer) &&
+		outer.type == jbvBinary && JsonContainerIsObject(outer.val.binary.data) &&
+		getKeyJsonValueFromContainer(outer.val.binary.data, name, strlen(name), value) != NULL;
+}
+
+static char *
+string_of(const JsonbValue *value)
+{
+	return value->type == jbvString ? pnstrdup(value->val.string.val, value->val.string.len) : "";
+}
+
+static void
+hide_name(Gaps *gaps, AuditShape *shape, const char *name)
+{
+	for (int i = 0; shape != NULL && i < shape->ncolumns; i++)
+	{
+		if (strcmp(shape->columns[i], name) == 0)
+		{
+			gaps->hidden[shape->numbers[i]] = true;
+			return;
+		}
+	}
+	for (int n = 0; n < gaps->trail->ncolumns; n++)
+	{
+		if (gaps->trail->columns[n].name != NULL &&
+			strcmp(gaps->trail->columns[n].name, name) == 0)
+			gaps->hidden[n] = true;
+	}
 }
 
 /*
- * hide_listed marks the columns that a list in a marker's detail names.
+ * hide_listed hides the columns that a list in a marker names.
  */
 static void
-hide_listed(Gaps *gaps, AuditShape *shape, Jsonb *marker, const char *option)
+hide_listed(Gaps *gaps, AuditRecord *record, const char *object, const char *name)
 {
-	JsonbValue	detail;
 	JsonbValue	list;
 	JsonbIterator *it;
 	JsonbIteratorToken token;
+	JsonbValue	column;
 
-	if (!dbp_audit_image_value(marker, "detail", &detail) || detail.type != jbvBinary ||
-		getKeyJsonValueFromContainer(detail.val.binary.data, option, strlen(option),
-									 &list) == NULL || list.type != jbvBinary)
+	if (!member(record->new, object, name, &list) || list.type != jbvBinary)
 		return;
 	it = JsonbIteratorInit(list.val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &list, true)) != WJB_DONE)
+	while ((token = JsonbIteratorNext(&it, &column, true)) != WJB_DONE)
 	{
-		for (int i = 0; i < shape->ncolumns && token == WJB_ELEM; i++)
-		{
-			if (strlen(shape->columns[i]) == list.val.string.len &&
-				memcmp(shape->columns[i], list.val.string.val, list.val.string.len) == 0)
-				gaps->hidden[shape->numbers[i]] = true;
-		}
+		if (token == WJB_ELEM)
+			hide_name(gaps, record->shape, string_of(&column));
 	}
 }
 
 /*
- * settings_begin follows audit_enable: new settings from here on.
+ * logs_all tells whether every change was logged, once, on one side of a
+ * marker: from then on (detail) or until then (before).
  */
-static void
-settings_begin(Gaps *gaps, AuditRecord *record)
-{
-	char	   *operations = text_at(record->new, "detail", "operations");
-
-	if (record->at <= gaps->at)
-		memset(gaps->hidden, 0, sizeof(bool) * gaps->trail->ncolumns);
-	hide_listed(gaps, record->shape, record->new, "exclude");
-	hide_listed(gaps, record->shape, record->new, "redact");
-	gaps->disabled = NIL;
-	gaps->off = operations != NULL &&
-		(strchr(operations, AUDIT_INSERT) == NULL || strchr(operations, AUDIT_UPDATE) == NULL ||
-		 strchr(operations, AUDIT_DELETE) == NULL || strchr(operations, AUDIT_TRUNCATE) == NULL);
-}
-
-/*
- * trigger_event follows a trigger that is disabled or enabled again.
- */
-static void
-trigger_event(Gaps *gaps, AuditRecord *record, bool disabled)
-{
-	char	   *partition = text_at(record->new, "detail", "partition");
-	char	   *trigger = text_at(record->new, "detail", "trigger");
-	char	   *name;
-	MemoryContext oldcxt = MemoryContextSwitchTo(gaps->cxt);
-	List	   *others = NIL;
-	ListCell   *lc;
-
-	name = pstrdup(partition != NULL ? partition : trigger != NULL ? trigger : "");
-	foreach(lc, gaps->disabled)
-	{
-		if (strcmp(lfirst(lc), name) != 0)
-			others = lappend(others, lfirst(lc));
-	}
-	gaps->disabled = disabled ? lappend(others, name) : others;
-	MemoryContextSwitchTo(oldcxt);
-}
-
 static bool
-in_gap(Gaps *gaps)
+logs_all(AuditRecord *record, const char *side)
 {
-	return gaps->off || gaps->disabled != NIL;
+	JsonbValue	operations;
+	JsonbValue	unused;
+
+	return member(record->new, side, "operations", &operations) &&
+		strcmp(string_of(&operations), AUDIT_ALL_OPERATIONS) == 0 &&
+		!member(record->new, side, "twice", &unused);
+}
+
+/*
+ * coverage_changed looks at a marker of what is logged from then on.
+ */
+static void
+coverage_changed(Gaps *gaps, AuditRecord *record)
+{
+	static const char *const sides[] = {"before", "detail"};
+	JsonbValue	unused;
+
+	if (!logs_all(record, "detail"))
+		refuse(gaps, record, "Auditing was off, or left out some operations, from %s on.");
+	if (!logs_all(record, "before") || member(record->new, "detail", "partition", &unused))
+		refuse(gaps, record, "Auditing was off, or left out some operations, until %s.");
+	for (int i = 0; i < lengthof(sides); i++)
+	{
+		hide_listed(gaps, record, sides[i], "exclude");
+		hide_listed(gaps, record, sides[i], "redact");
+	}
+}
+
+static void
+check_purge(Gaps *gaps, AuditRecord *record)
+{
+	JsonbValue	value;
+	char	   *before;
+
+	if (!member(record->new, "detail", "before", &value))
+		return;
+	before = string_of(&value);
+	if (DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(before),
+												ObjectIdGetDatum(InvalidOid),
+												Int32GetDatum(-1))) > gaps->at)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the audit log after %s has been purged", timestamptz_to_str(gaps->at)),
+				 errdetail("Entries before %s are gone.", before),
+				 errhint("Ask for a later time.")));
 }
 
 static bool
 receive_marker(AuditRecord *record, void *arg)
 {
 	Gaps	   *gaps = arg;
+	JsonbValue	value;
 	char	   *event;
 
-	if (record->op != AUDIT_MARKER || record->new == NULL)
+	if (record->op != AUDIT_MARKER || !dbp_audit_image_value(record->new, "event", &value))
 		return true;
-	event = text_at(record->new, "event", NULL);
-	if (event == NULL)
-		return true;
-
+	event = string_of(&value);
 	if (strcmp(event, "purged") == 0)
-	{
-		char	   *before = text_at(record->new, "detail", "before");
-
-		if (before != NULL &&
-			DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(before),
-													ObjectIdGetDatum(InvalidOid),
-													Int32GetDatum(-1))) > gaps->at)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the audit log after %s has been purged", timestamptz_to_str(gaps->at)),
-					 errdetail("Entries before %s are gone.", before),
-					 errhint("Ask for a later time.")));
-		return true;
-	}
-	if (record->shape == NULL)
+		check_purge(gaps, record);
+	if (record->shape == NULL || record->statement_at <= gaps->at)
 		return true;
 
-	if (record->at > gaps->at && in_gap(gaps))
-		refuse(gaps, gaps->at);
-	gaps->begin = Min(gaps->begin, record->at);
-	if (strcmp(event, "enabled") == 0)
-		settings_begin(gaps, record);
-	else if (strcmp(event, "disabled") == 0 || strcmp(event, "trigger dropped") == 0)
-		gaps->off = true;
-	else if (strcmp(event, "trigger disabled") == 0 || strcmp(event, "trigger enabled") == 0)
-		trigger_event(gaps, record, strcmp(event, "trigger disabled") == 0);
-	else if ((strcmp(event, "partition detached") == 0 ||
-			  strcmp(event, "partition dropped") == 0) && record->at > gaps->at)
-		refuse(gaps, record->at);	/* its rows went unlogged */
-	if (record->at > gaps->at && in_gap(gaps))
-		refuse(gaps, record->at);
+	if (strcmp(event, "enabled") == 0 || strcmp(event, "disabled") == 0 ||
+		strcmp(event, "triggers changed") == 0)
+		coverage_changed(gaps, record);
+	else if (strcmp(event, "partition attached") == 0)
+		refuse(gaps, record, "Rows came with a partition at %s.");
+	else if (strcmp(event, "partition detached") == 0 || strcmp(event, "partition dropped") == 0)
+		refuse(gaps, record, "Rows left with a partition at %s.");
+	else if (strcmp(event, "rewritten") == 0)
+		hide_listed(gaps, record, "detail", "columns");
 	return true;
 }
 
 static void
-hide_names(Gaps *gaps, List *names)
+not_audited(Relation rel)
 {
-	ListCell   *lc;
-
-	foreach(lc, names)
-	{
-		for (int n = 0; n < gaps->trail->ncolumns; n++)
-		{
-			if (gaps->trail->columns[n].name != NULL &&
-				strcmp(gaps->trail->columns[n].name, lfirst(lc)) == 0)
-				gaps->hidden[n] = true;
-		}
-	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table %s is not audited, or not for all operations",
+					dbp_relation_name(rel)),
+			 errhint("Past states can be told while INSERT, UPDATE, DELETE and TRUNCATE are logged, each by one trigger; see dbpatterns.audit_enable.")));
 }
 
+/*
+ * check_present raises unless everything is logged now, and hides what is not.
+ */
 static void
-check_trigger(Gaps *gaps)
+check_present(Gaps *gaps)
 {
-	const int16 events = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE;
-	Trigger    *trigger = dbp_audit_own_trigger(gaps->root, TRIGGER_TYPE_ROW);
-	Trigger    *truncate = dbp_audit_own_trigger(gaps->root, TRIGGER_TYPE_TRUNCATE);
-	AuditOptions options;
+	AuditCoverage coverage;
+	ListCell   *lc;
 
-	if (trigger == NULL || !dbp_audit_fires(trigger) ||
-		(trigger->tgtype & events) != events ||
-		truncate == NULL || !dbp_audit_fires(truncate))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s is not audited, or not for all operations",
-						dbp_relation_name(gaps->root)),
-				 errhint("Past states can be told while INSERT, UPDATE, DELETE and TRUNCATE are logged; see dbpatterns.audit_enable.")));
-	dbp_audit_parse_options(trigger->tgnargs > 0 ? trigger->tgargs[0] : NULL, &options);
-	hide_names(gaps, options.exclude);
-	hide_names(gaps, options.redact);
+	dbp_audit_coverage(gaps->root, &coverage);
+	if (!dbp_audit_logs_all(&coverage))
+		not_audited(gaps->root);
+	foreach(lc, coverage.exclude)
+		hide_name(gaps, NULL, lfirst(lc));
+	foreach(lc, coverage.redact)
+		hide_name(gaps, NULL, lfirst(lc));
+
+	if (gaps->root->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	foreach(lc, find_all_inheritors(RelationGetRelid(gaps->root), AccessShareLock, NULL))
+	{
+		Relation	part = table_open(lfirst_oid(lc), NoLock);
+
+		dbp_audit_coverage(part, &coverage);
+		if (!dbp_audit_logs_all(&coverage))
+			not_audited(part);
+		table_close(part, NoLock);
+	}
 }
 
 static AuditShape *
@@ -240,11 +251,62 @@ shape_at(AuditTrail *trail, TimestampTz at)
 }
 
 /*
- * check_key raises unless rows had today's key all the time since at.
+ * other_type tells whether two names mean different types.  One that means
+ * none any more has been renamed.
+ */
+static bool
+other_type(const char *a, const char *b)
+{
+	Oid			type;
+	int32		typmod;
+
+	return strcmp(a, b) != 0 && dbp_parse_type(a, &type, &typmod) &&
+		dbp_parse_type(b, &type, &typmod);
+}
+
+/*
+ * hide_retyped hides the columns whose type then is not today's.  There are
+ * markers for that, too, but not where event triggers did not fire.
  */
 static void
-check_key(AuditTrail *trail, Relation root, TimestampTz at)
+hide_retyped(Gaps *gaps, AuditShape *then)
 {
+	AuditTrail *trail = gaps->trail;
+	char	  **types = palloc0(sizeof(char *) * trail->ncolumns);
+
+	for (int i = 0; i < then->ncolumns; i++)
+		types[then->numbers[i]] = then->types[i];
+	for (AuditShape *shape = then; shape < trail->shapes + trail->nshapes; shape++)
+	{
+		for (int i = 0; i < shape->ncolumns; i++)
+		{
+			char	   *type = types[shape->numbers[i]];
+
+			if (type != NULL && other_type(type, shape->types[i]))
+				gaps->hidden[shape->numbers[i]] = true;
+		}
+	}
+	for (int n = 0; n < trail->ncolumns; n++)
+	{
+		Form_pg_attribute att;
+
+		if (types[n] == NULL || trail->columns[n].attno == 0)
+			continue;
+		att = TupleDescAttr(RelationGetDescr(gaps->root), trail->columns[n].attno - 1);
+		if (other_type(types[n], TextDatumGetCString(dbp_audit_type_text(att->atttypid,
+																		 att->atttypmod))))
+			gaps->hidden[n] = true;
+	}
+}
+
+/*
+ * check_key raises unless rows had today's key all the time since, and its
+ * values are known.
+ */
+static void
+check_key(Gaps *gaps, AuditShape *then)
+{
+	AuditTrail *trail = gaps->trail;
 	AuditShape *last = &trail->shapes[trail->nshapes - 1];
 	AuditKeyDef *def;
 
@@ -252,20 +314,21 @@ check_key(AuditTrail *trail, Relation root, TimestampTz at)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the rows of table %s have no key in the audit log",
-						dbp_relation_name(root)),
+						dbp_relation_name(gaps->root)),
 				 errhint("Add a primary key, or name columns in argument \"key\" of dbpatterns.audit_enable.")));
 	def = &trail->keydefs[last->keydef];
-	for (AuditShape *shape = shape_at(trail, at); shape <= last; shape++)
+	for (AuditShape *shape = then; shape <= last; shape++)
 	{
-		bool		same = (shape->nkeys == def->n);
+		bool		same = dbp_audit_has_key(shape, def);
 
 		for (int k = 0; k < def->n && same; k++)
-			same = shape->numbers[shape->keys[k]] == def->numbers[k];
+			same = !gaps->hidden[def->numbers[k]];
 		if (!same)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the key of table %s has changed since %s",
-							dbp_relation_name(root), timestamptz_to_str(at)),
+							dbp_relation_name(gaps->root), timestamptz_to_str(gaps->at)),
+					 errdetail("Its columns are others, or their types, or the labels of an enum."),
 					 errhint("Ask for a later time; dbpatterns.audit_history takes old and new keys.")));
 	}
 }
@@ -278,24 +341,23 @@ check_key(AuditTrail *trail, Relation root, TimestampTz at)
 bool *
 dbp_audit_look_back(AuditTrail *trail, Relation root, TimestampTz at)
 {
-	Gaps		gaps = {trail, root, at, CurrentMemoryContext};
+	Gaps		gaps = {trail, root, at};
 	AuditShape *then = shape_at(trail, at);
 	bool	   *shown = palloc0(sizeof(bool) * Max(trail->ncolumns, 1));
 
 	gaps.hidden = palloc0(sizeof(bool) * Max(trail->ncolumns, 1));
-	gaps.begin = trail->shapes[0].since;
-	check_trigger(&gaps);
-	dbp_audit_scan_row(trail, NULL, DT_NOBEGIN, DT_NOEND, false, receive_marker, &gaps);
-	if (in_gap(&gaps))
-		refuse(&gaps, at);
-	if (at < gaps.begin)
+	check_present(&gaps);
+	if (at < trail->shapes[0].since)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table %s was not audited yet at %s", dbp_relation_name(root),
 						timestamptz_to_str(at)),
-				 errdetail("Its audit trail begins at %s.", timestamptz_to_str(gaps.begin)),
+				 errdetail("Its audit trail begins at %s.",
+						   timestamptz_to_str(trail->shapes[0].since)),
 				 errhint("Ask for a later time.")));
-	check_key(trail, root, at);
+	dbp_audit_scan_row(trail, NULL, DT_NOBEGIN, DT_NOEND, false, receive_marker, &gaps);
+	hide_retyped(&gaps, then);
+	check_key(&gaps, then);
 
 	for (int i = 0; i < then->ncolumns; i++)
 	{

@@ -226,15 +226,16 @@ wanted_row(AuditReplay *replay, AuditSlot *slot, Jsonb *present)
  * key: a JSON object with the key columns, under today's names or those of
  * then.  The state is the one after the last change of the row by a
  * transaction that began at or before the time.  Absent are columns that
- * were added or dropped since, and those excluded or redacted at some time
- * since.
+ * were added or dropped since, and those excluded, redacted or rewritten at
+ * some time since.
  *
  * Raises 22004 (an argument is NULL), 42809 (not a table), 42501 (neither
  * owner nor reader of dbpatterns.audit_entries, no SELECT on target, or
  * row-level security applies), 55000 (never audited; not audited all the time
- * since; purged; rows have no key, or another one since; truncated without
- * logged rows; table and log disagree), 22023 (key has other names), 21000
- * (the key is not unique), and what the key's types raise for bad values.
+ * since; rows came or left with a partition since; purged; rows have no key,
+ * or another one since; truncated without logged rows; table and log
+ * disagree), 22023 (key has other names), 21000 (the key is not unique), and
+ * what the key's types raise for bad values.
  * Locks ACCESS SHARE on target and the log.  Reads the log as its owner, the
  * table as the caller, the key as the owners of its types and of target.
  */
@@ -373,10 +374,10 @@ emit_absent(AuditReplay *replay, ReturnSetInfo *result)
  * Raises 22004 (an argument is NULL), 42809 (not a table), 42501 (neither
  * owner nor reader of dbpatterns.audit_entries, no SELECT on target, or
  * row-level security applies), 55000 (never audited; not audited all the time
- * since; purged; rows have no key, or another one since; truncated without
- * logged rows; table and log disagree), 21000 (the key is not unique).  Locks
- * ACCESS SHARE on target and the log.  Reads the log as its owner, the table
- * as the caller.
+ * since; rows came or left with a partition since; purged; rows have no key,
+ * or another one since; truncated without logged rows; table and log
+ * disagree), 21000 (the key is not unique).  Locks ACCESS SHARE on target and
+ * the log.  Reads the log as its owner, the table as the caller.
  */
 Datum
 dbpatterns_audit_table_at(PG_FUNCTION_ARGS)

@@ -28,12 +28,14 @@
 #include "audit/audit.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "compat/compat.h"
 #include "core/append.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/sql.h"
+#include "core/trigger.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -134,11 +136,37 @@ dbp_audit_relation_number(Relation root)
 	return DatumGetInt32(dbp_sql_value(0, 0, NULL));
 }
 
+/*
+ * dbp_audit_type_text returns what a shape says of a type; text.
+ */
+Datum
+dbp_audit_type_text(Oid type, int32 typmod)
+{
+	return CStringGetTextDatum(format_type_extended(type, typmod,
+													FORMAT_TYPE_TYPEMOD_GIVEN |
+													FORMAT_TYPE_FORCE_QUALIFY));
+}
+
+static void
+set_key(Layout *layout, List *key)
+{
+	ListCell   *lc;
+
+	layout->nkeys = 0;
+	layout->key = palloc(sizeof(Datum) * Max(list_length(key), 1));
+	foreach(lc, key)
+	{
+		Name		name = palloc(NAMEDATALEN);
+
+		namestrcpy(name, lfirst(lc));
+		layout->key[layout->nkeys++] = NameGetDatum(name);
+	}
+}
+
 static void
 current_layout(Relation root, List *key, Layout *layout)
 {
 	TupleDesc	desc = RelationGetDescr(root);
-	ListCell   *lc;
 	int			n = 0;
 
 	layout->columns = palloc(sizeof(Datum) * desc->natts);
@@ -152,23 +180,12 @@ current_layout(Relation root, List *key, Layout *layout)
 		if (att->attisdropped)
 			continue;
 		layout->columns[n] = NameGetDatum(&att->attname);
-		layout->types[n] = CStringGetTextDatum(format_type_extended(att->atttypid, att->atttypmod,
-																	FORMAT_TYPE_TYPEMOD_GIVEN |
-																	FORMAT_TYPE_FORCE_QUALIFY));
+		layout->types[n] = dbp_audit_type_text(att->atttypid, att->atttypmod);
 		layout->attnums[n] = Int16GetDatum(att->attnum);
 		n++;
 	}
 	layout->ncolumns = n;
-
-	layout->nkeys = 0;
-	layout->key = palloc(sizeof(Datum) * list_length(key));
-	foreach(lc, key)
-	{
-		Name		name = palloc(NAMEDATALEN);
-
-		namestrcpy(name, lfirst(lc));
-		layout->key[layout->nkeys++] = NameGetDatum(name);
-	}
+	set_key(layout, key);
 }
 
 /*
@@ -195,10 +212,10 @@ number_columns(Layout *layout, const Layout *last, bool same_life, int next)
 }
 
 static void
-read_array(int column, Oid type, int16 length, bool byval, char align,
+read_array(uint64 row, int column, Oid type, int16 length, bool byval, char align,
 		   Datum **values, int *count)
 {
-	deconstruct_array(DatumGetArrayTypeP(dbp_sql_value(0, column, NULL)),
+	deconstruct_array(DatumGetArrayTypeP(dbp_sql_value(row, column, NULL)),
 					  type, length, byval, align, values, NULL, count);
 }
 
@@ -206,16 +223,16 @@ read_array(int column, Oid type, int16 length, bool byval, char align,
  * read_layout reads columns 3 to 7 of the query in dbp_audit_relation_shape.
  */
 static void
-read_layout(Layout *layout)
+read_layout(uint64 row, Layout *layout)
 {
 	int			n;
 
-	read_array(3, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+	read_array(row, 3, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
 			   &layout->columns, &layout->ncolumns);
-	read_array(4, TEXTOID, -1, false, TYPALIGN_INT, &layout->types, &n);
-	read_array(5, INT2OID, 2, true, TYPALIGN_SHORT, &layout->attnums, &n);
-	read_array(6, INT2OID, 2, true, TYPALIGN_SHORT, &layout->numbers, &n);
-	read_array(7, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+	read_array(row, 4, TEXTOID, -1, false, TYPALIGN_INT, &layout->types, &n);
+	read_array(row, 5, INT2OID, 2, true, TYPALIGN_SHORT, &layout->attnums, &n);
+	read_array(row, 6, INT2OID, 2, true, TYPALIGN_SHORT, &layout->numbers, &n);
+	read_array(row, 7, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
 			   &layout->key, &layout->nkeys);
 }
 
@@ -232,11 +249,13 @@ same_names(int n, const Datum *a, int m, const Datum *b)
 	return true;
 }
 
+/*
+ * same_columns tells whether layouts are the same but for the key.
+ */
 static bool
-same_layout(const Layout *a, const Layout *b)
+same_columns(const Layout *a, const Layout *b)
 {
-	if (!same_names(a->ncolumns, a->columns, b->ncolumns, b->columns) ||
-		!same_names(a->nkeys, a->key, b->nkeys, b->key))
+	if (!same_names(a->ncolumns, a->columns, b->ncolumns, b->columns))
 		return false;
 	for (int i = 0; i < a->ncolumns; i++)
 	{
@@ -286,9 +305,74 @@ insert_shape(Relation root, int relation, const Layout *layout)
 	return DatumGetInt32(dbp_sql_value(0, 0, NULL));
 }
 
+static bool
+same_key(const Layout *a, const Layout *b)
+{
+	return same_names(a->nkeys, a->key, b->nkeys, b->key);
+}
+
+/*
+ * is_key_of_trigger tells whether a trigger of the table logs by this key now.
+ */
+static bool
+is_key_of_trigger(Relation root, const Layout *layout)
+{
+	for (int i = 0; root->trigdesc != NULL && i < root->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = dbp_copy_trigger(&root->trigdesc->triggers[i]);
+		AuditOptions options;
+		Layout		by;
+		char	   *why;
+
+		if (!TRIGGER_FOR_ROW(trigger->tgtype) || !dbp_audit_is_trigger(trigger) ||
+			!dbp_audit_try_options(trigger, &options, &why))
+			continue;
+		set_key(&by, dbp_audit_key_columns(root, &options));
+		if (same_key(&by, layout))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * find_shape looks for the table's present layout among the shapes that a
+ * query returned, newest first: it is the last one, or one before it when two
+ * triggers log by different keys and take turns.  Returns 0 if it is not
+ * there; the last one goes to *last.
+ */
+static int
+find_shape(Relation root, const Layout *now, uint64 nshapes, Layout *last, bool *same_life)
+{
+	bool		temporary = (root->rd_rel->relpersistence == RELPERSISTENCE_TEMP);
+	char	   *name = psprintf("%s.%s", temporary ? "pg_temp" :
+								get_namespace_name(RelationGetNamespace(root)),
+								RelationGetRelationName(root));
+
+	for (uint64 row = 0; row < nshapes; row++)
+	{
+		Layout		layout;
+		bool		same;
+
+		read_layout(row, &layout);
+		same = DatumGetInt64(dbp_sql_value(row, 1, NULL)) == (int64) RelationGetRelid(root);
+		if (row == 0)
+		{
+			*last = layout;
+			*same_life = same;
+		}
+		if (!same || strcmp(name, dbp_sql_text(row, 2)) != 0 || !same_columns(now, &layout))
+			break;
+		if (same_key(now, &layout))
+			return DatumGetInt32(dbp_sql_value(row, 0, NULL));
+		if (!is_key_of_trigger(root, &layout))
+			break;
+	}
+	return 0;
+}
+
 /*
  * dbp_audit_relation_shape returns the shape of root as it is now, recording it
- * if it differs from the last one, and the table's relation number.
+ * if it is new, and the table's relation number.
  */
 int
 dbp_audit_relation_shape(Relation root, List *key, int *relation)
@@ -297,10 +381,10 @@ dbp_audit_relation_shape(Relation root, List *key, int *relation)
 	DbpParam	param;
 	Layout		now;
 	Layout		last = {0};
-	int			shape;
+	uint64		nshapes;
 	bool		same_life = false;
-	bool		same_name = false;
 	int			next = 1;
+	int			shape;
 
 	SPI_connect();
 	dbp_enter_owner(&scope, dbp_audit_log_owner());
@@ -309,34 +393,15 @@ dbp_audit_relation_shape(Relation root, List *key, int *relation)
 	current_layout(root, key, &now);
 
 	param = DBP_PARAM(INT4OID, Int32GetDatum(*relation));
-	if (dbp_sql_query_latest("SELECT shape, table_oid, schema_name || '.' || table_name,"
-							 " columns, types, attnums, numbers, key,"
-							 " (SELECT max(n) FROM _dbpatterns.audit_shape a, unnest(a.numbers) n"
-							 "  WHERE a.relation = $1)"
-							 " FROM _dbpatterns.audit_shape WHERE relation = $1"
-							 " ORDER BY shape DESC LIMIT 1", 1, &param) > 0)
-	{
-		bool		temporary = (root->rd_rel->relpersistence == RELPERSISTENCE_TEMP);
-		char	   *name = psprintf("%s.%s", temporary ? "pg_temp" :
-									get_namespace_name(RelationGetNamespace(root)),
-									RelationGetRelationName(root));
-		bool		isnull;
-		Datum		max;
-
-		shape = DatumGetInt32(dbp_sql_value(0, 0, NULL));
-		same_life =
-			DatumGetInt64(dbp_sql_value(0, 1, NULL)) == (int64) RelationGetRelid(root);
-		same_name = strcmp(name, dbp_sql_text(0, 2)) == 0;
-		read_layout(&last);
-		max = dbp_sql_value(0, 8, &isnull);
-		next = isnull ? 1 : DatumGetInt16(max) + 1;
-
-		if (!(same_life && same_name && same_layout(&now, &last)))
-			shape = 0;
-	}
-	else
-		shape = 0;
-
+	nshapes = dbp_sql_query_latest("SELECT shape, table_oid, schema_name || '.' || table_name,"
+								   " columns, types, attnums, numbers, key,"
+								   " (SELECT coalesce(max(n), 0)::int2 FROM _dbpatterns.audit_shape a,"
+								   "  unnest(a.numbers) n WHERE a.relation = $1)"
+								   " FROM _dbpatterns.audit_shape WHERE relation = $1"
+								   " ORDER BY shape DESC LIMIT 10", 1, &param);
+	if (nshapes > 0)
+		next = DatumGetInt16(dbp_sql_value(0, 8, NULL)) + 1;
+	shape = find_shape(root, &now, nshapes, &last, &same_life);
 	if (shape == 0)
 	{
 		number_columns(&now, &last, same_life, next);

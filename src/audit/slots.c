@@ -99,8 +99,7 @@ dbp_audit_overlay(Jsonb *base, Jsonb *top)
 
 /*
  * is_like tells whether a row of a slot can be the one that an image shows.
- * The key is the same, and a column that had another type is written in
- * another way.
+ * The key is the same.
  */
 static bool
 is_like(AuditReplay *replay, Jsonb *row, Jsonb *image)
@@ -114,7 +113,7 @@ is_like(AuditReplay *replay, Jsonb *row, Jsonb *image)
 
 		for (int k = 0; k < replay->keydef->n; k++)
 			is_key |= (replay->keydef->numbers[k] == n);
-		if (is_key || column->retyped || !replay->shown[n])
+		if (is_key || !replay->shown[n])
 			continue;
 		if (dbp_audit_image_value(image, column->name, &b) &&
 			(!dbp_audit_image_value(row, column->name, &a) || !dbp_audit_same_value(&a, &b)))
@@ -190,23 +189,23 @@ slot_update(AuditReplay *replay, AuditSlot *slot, Jsonb *old, Jsonb *new, AuditR
 }
 
 /*
- * today_key returns an entry's key as today's key codec writes it, and its
- * hash, from an image of the entry; NULL when it was erased.
+ * today_key returns an entry's key as today's key codec writes it, from an
+ * image of the entry; NULL when it was erased.  Since the time we look back to
+ * its columns may have got other names, no more.
  */
 static Jsonb *
-today_key(AuditReplay *replay, AuditShape *shape, Jsonb *image, uint64 logged, uint64 *hash)
+today_key(AuditReplay *replay, AuditShape *shape, Jsonb *image)
 {
 	AuditKeyDef *def = replay->keydef;
 	JsonbParseState *state = NULL;
 	JsonbValue	value;
-	Jsonb	   *key;
-	Datum	   *values;
-	bool	   *isnull;
-	bool	   *present;
-	int		   *attnos;
 
-	if (shape->keydef < 0)
-		return NULL;
+	if (!dbp_audit_has_key(shape, def))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the audit log knows rows of table %s by another key, too",
+						dbp_relation_name(replay->root)),
+				 errhint("Ask for a later time.")));
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int k = 0; k < shape->nkeys; k++)
 	{
@@ -215,22 +214,7 @@ today_key(AuditReplay *replay, AuditShape *shape, Jsonb *image, uint64 logged, u
 			return NULL;
 		push_pair(&state, def->names[k], &value);
 	}
-	key = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	*hash = logged;
-	if (&replay->trail->keydefs[shape->keydef] == def)
-		return key;
-
-	/* Of another type then. */
-	values = palloc(sizeof(Datum) * def->n);
-	isnull = palloc(sizeof(bool) * def->n);
-	present = palloc(sizeof(bool) * def->n);
-	attnos = palloc(sizeof(int) * def->n);
-	for (int k = 0; k < def->n; k++)
-		attnos[k] = k;
-	dbp_codec_decode(def->codec, replay->root->rd_rel->relowner, key, values, isnull, present);
-	*hash = dbp_codec_hash(def->codec, values, isnull, attnos, def->n,
-						   (uint64) replay->trail->relation);
-	return dbp_codec_encode(def->codec, values, isnull, NULL);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /*
@@ -274,17 +258,16 @@ slot_of(AuditReplay *replay, AuditRecord *record, bool new_side)
 	Jsonb	   *image = (record->new != NULL && (new_side || !record->key_changed))
 		? record->new : record->old;
 	Jsonb	   *key;
-	uint64		hash;
 
 	if (replay->only != NULL)
 		return dbp_audit_record_is_of(replay->trail, record, replay->probes, new_side)
 			? replay->only : NULL;
 	if (image == NULL)
 		return NULL;
-	key = today_key(replay, record->shape, image,
-					(new_side || !record->key_changed) ? record->row_key : record->old_row_key,
-					&hash);
-	return key == NULL ? NULL : dbp_audit_find_slot(replay, key, hash, true);
+	key = today_key(replay, record->shape, image);
+	return key == NULL ? NULL :
+		dbp_audit_find_slot(replay, key, (new_side || !record->key_changed)
+							? record->row_key : record->old_row_key, true);
 }
 
 /*

@@ -97,6 +97,7 @@ build_state(DbpRelState *head, Relation rel, void *arg)
 	Oid			rootid = dbp_audit_root(rel);
 	Relation	root;
 	List	   *key;
+	bool		this_life;
 
 	dbp_check_version();
 	if (RelationGetNamespace(rel) == get_namespace_oid("_dbpatterns", true))
@@ -115,7 +116,14 @@ build_state(DbpRelState *head, Relation rel, void *arg)
 	build_columns(state, root, key);
 	if (rootid != RelationGetRelid(rel))
 		build_map(state, rel);
+	SPI_connect();
+	(void) dbp_audit_last_shape(root, &this_life);
 	state->shape = dbp_audit_relation_shape(root, key, &state->relation);
+
+	/* The first change in this database: from now on markers speak of it. */
+	if (!this_life)
+		(void) dbp_audit_follow_coverage(rootid, true);
+	SPI_finish();
 	table_close(root, AccessShareLock);
 }
 

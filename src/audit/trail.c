@@ -43,7 +43,6 @@ static DbpRelStateCache *trails = NULL;
 typedef struct ShapeRow
 {
 	int64		table_oid;
-	char	  **types;
 	int16	   *attnums;
 } ShapeRow;
 
@@ -140,7 +139,7 @@ read_shapes(AuditTrail *trail, Relation rel)
 		for (int k = 0; k < shape->nkeys; k++)
 			shape->keys[k] = column_position(shape, key[k]);
 		rows[i].table_oid = DatumGetInt64(dbp_sql_value(i, 5, NULL));
-		rows[i].types = text_array(i, 6);
+		shape->types = text_array(i, 6);
 		rows[i].attnums = number_array(i, 7);
 	}
 	MemoryContextSwitchTo(oldcxt);
@@ -171,7 +170,6 @@ find_columns(AuditTrail *trail, Relation rel, ShapeRow *rows)
 	ShapeRow   *lastrow = &rows[trail->nshapes - 1];
 	bool		same_life = lastrow->table_oid == (int64) RelationGetRelid(rel);
 	char	  **dropped;
-	char	  **types;
 
 	for (int s = 0; s < trail->nshapes; s++)
 	{
@@ -180,7 +178,6 @@ find_columns(AuditTrail *trail, Relation rel, ShapeRow *rows)
 	}
 	trail->columns = palloc0(sizeof(AuditColumn) * Max(trail->ncolumns, 1));
 	dropped = palloc0(sizeof(char *) * Max(trail->ncolumns, 1));
-	types = palloc0(sizeof(char *) * Max(trail->ncolumns, 1));
 
 	for (int i = 0; i < last->ncolumns; i++)
 	{
@@ -205,14 +202,7 @@ find_columns(AuditTrail *trail, Relation rel, ShapeRow *rows)
 		AuditShape *shape = &trail->shapes[s];
 
 		for (int i = 0; i < shape->ncolumns; i++)
-		{
-			int			number = shape->numbers[i];
-
-			dropped[number] = shape->columns[i];
-			if (types[number] != NULL && strcmp(types[number], rows[s].types[i]) != 0)
-				trail->columns[number].retyped = true;
-			types[number] = rows[s].types[i];
-		}
+			dropped[shape->numbers[i]] = shape->columns[i];
 	}
 	for (int n = 0; n < trail->ncolumns; n++)
 	{
@@ -231,8 +221,7 @@ find_columns(AuditTrail *trail, Relation rel, ShapeRow *rows)
  * has been renamed since is taken from today's column.
  */
 static DbpCodec *
-key_codec(AuditTrail *trail, Relation rel, AuditShape *shape, ShapeRow *row,
-		  AuditKeyDef *def)
+key_codec(AuditTrail *trail, Relation rel, AuditShape *shape, AuditKeyDef *def)
 {
 	TupleDesc	desc = CreateTemplateTupleDesc(shape->nkeys);
 
@@ -242,7 +231,7 @@ key_codec(AuditTrail *trail, Relation rel, AuditShape *shape, ShapeRow *row,
 		Oid			type;
 		int32		typmod;
 
-		if (!dbp_parse_type(row->types[column], &type, &typmod))
+		if (!dbp_parse_type(shape->types[column], &type, &typmod))
 		{
 			AttrNumber	attno = trail->columns[shape->numbers[column]].attno;
 
@@ -260,7 +249,7 @@ key_codec(AuditTrail *trail, Relation rel, AuditShape *shape, ShapeRow *row,
 }
 
 static bool
-same_key(AuditShape *a, ShapeRow *arow, AuditShape *b, ShapeRow *brow)
+same_key(AuditShape *a, AuditShape *b)
 {
 	if (a->nkeys != b->nkeys)
 		return false;
@@ -270,7 +259,7 @@ same_key(AuditShape *a, ShapeRow *arow, AuditShape *b, ShapeRow *brow)
 		int			j = b->keys[k];
 
 		if (a->numbers[i] != b->numbers[j] || strcmp(a->columns[i], b->columns[j]) != 0 ||
-			strcmp(arow->types[i], brow->types[j]) != 0)
+			strcmp(a->types[i], b->types[j]) != 0)
 			return false;
 	}
 	return true;
@@ -280,7 +269,7 @@ same_key(AuditShape *a, ShapeRow *arow, AuditShape *b, ShapeRow *brow)
  * find_keydefs finds the different keys among the shapes.
  */
 static void
-find_keydefs(AuditTrail *trail, Relation rel, ShapeRow *rows)
+find_keydefs(AuditTrail *trail, Relation rel)
 {
 	trail->keydefs = palloc0(sizeof(AuditKeyDef) * Max(trail->nshapes, 1));
 	for (int s = 0; s < trail->nshapes; s++)
@@ -293,7 +282,7 @@ find_keydefs(AuditTrail *trail, Relation rel, ShapeRow *rows)
 			continue;
 		for (int p = 0; p < s && shape->keydef < 0; p++)
 		{
-			if (same_key(shape, &rows[s], &trail->shapes[p], &rows[p]))
+			if (same_key(shape, &trail->shapes[p]))
 				shape->keydef = trail->shapes[p].keydef;
 		}
 		if (shape->keydef >= 0)
@@ -312,7 +301,7 @@ find_keydefs(AuditTrail *trail, Relation rel, ShapeRow *rows)
 			def->numbers[k] = shape->numbers[shape->keys[k]];
 			def->today[k] = trail->columns[def->numbers[k]].name;
 		}
-		def->codec = key_codec(trail, rel, shape, &rows[s], def);
+		def->codec = key_codec(trail, rel, shape, def);
 	}
 }
 
@@ -356,7 +345,7 @@ build_trail(DbpRelState *head, Relation rel, void *arg)
 		if (trail->nshapes > 0)
 		{
 			find_columns(trail, rel, rows);
-			find_keydefs(trail, rel, rows);
+			find_keydefs(trail, rel);
 		}
 		for (int s = 0; s < trail->nshapes; s++)
 		{
@@ -447,6 +436,19 @@ dbp_audit_shape_by_number(AuditTrail *trail, int shape)
 			high = middle - 1;
 	}
 	return NULL;
+}
+
+/*
+ * dbp_audit_has_key tells whether a shape's key is made of the same columns.
+ */
+bool
+dbp_audit_has_key(const AuditShape *shape, const AuditKeyDef *def)
+{
+	bool		same = (shape->nkeys == def->n);
+
+	for (int k = 0; k < def->n && same; k++)
+		same = shape->numbers[shape->keys[k]] == def->numbers[k];
+	return same;
 }
 
 /*

@@ -153,7 +153,7 @@ dbp_audit_set_trigger(Oid relid, const char *name, int16 type, const char *argum
 						  type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT",
 						  quote_literal_cstr(argument)));
 	if (always)
-		dbp_sql_command("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name);
+		run_silently(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name));
 	return true;
 }
 

@@ -45,6 +45,11 @@ object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 #define INTERVAL_IS_NOEND(i)	false
 #endif
 
+/* 17: ALTER COLUMN ... SET EXPRESSION. */
+#if PG_VERSION_NUM < 170000
+#define AT_SetExpression ((AlterTableType) -1)
+#endif
+
 /* 18: virtual generated columns. */
 #if PG_VERSION_NUM < 180000
 #define ATTRIBUTE_GENERATED_VIRTUAL	'v'

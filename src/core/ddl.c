@@ -21,7 +21,10 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
+#include "compat/compat.h"
 #include "core/ddl.h"
 #include "core/sql.h"
 #include "fmgr.h"
@@ -29,6 +32,7 @@
 #include "tcop/cmdtag.h"
 #include "tcop/deparse_utility.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_on_ddl_command_end);
@@ -38,18 +42,21 @@ PG_FUNCTION_INFO_V1(dbpatterns_on_sql_drop);
 
 static DbpDdlCallback ddl_callbacks[MAX_MODULES];
 static DbpDropCallback drop_callbacks[MAX_MODULES];
+static DbpRewriteCallback rewrite_callbacks[MAX_MODULES];
 static int	nmodules = 0;
 
 /*
  * dbp_ddl_register adds a module's callbacks; called from its init.
  */
 void
-dbp_ddl_register(DbpDdlCallback after_ddl, DbpDropCallback after_drop)
+dbp_ddl_register(DbpDdlCallback after_ddl, DbpDropCallback after_drop,
+				 DbpRewriteCallback after_rewrite)
 {
 	if (nmodules >= MAX_MODULES)
 		elog(ERROR, "too many modules");
 	ddl_callbacks[nmodules] = after_ddl;
 	drop_callbacks[nmodules] = after_drop;
+	rewrite_callbacks[nmodules] = after_rewrite;
 	nmodules++;
 }
 
@@ -64,56 +71,154 @@ event_data(FunctionCallInfo fcinfo)
 	return (EventTriggerData *) fcinfo->context;
 }
 
-/*
- * detached_partitions returns the partitions that a command has detached; the
- * list of commands names their parent only.  Caller: SPI connected.
- */
-static List *
-detached_partitions(MemoryContext cxt)
+/* What the list of commands does not tell in columns. */
+typedef struct Touched
 {
-	List	   *relids = NIL;
-	uint64		rows;
+	List	   *relids;
+	List	   *rewritten;		/* Rewritten */
+	List	   *types;			/* whose values are shown otherwise */
+} Touched;
 
-	rows = dbp_sql_query("SELECT command FROM pg_catalog.pg_event_trigger_ddl_commands()"
-						 " WHERE command_tag OPERATOR(pg_catalog.=) 'ALTER TABLE'", 0, NULL);
-	for (uint64 i = 0; i < rows; i++)
+typedef struct Rewritten
+{
+	Oid			relid;
+	List	   *columns;
+} Rewritten;
+
+static void
+add_rewritten(Touched *touched, Oid relid, AttrNumber attnum)
+{
+	Rewritten  *table;
+	ListCell   *lc;
+
+	foreach(lc, touched->rewritten)
 	{
-		CollectedCommand *command = (CollectedCommand *) DatumGetPointer(dbp_sql_value(i, 0, NULL));
-		ListCell   *lc;
-
-		if (command->type != SCT_AlterTable)
-			continue;
-		foreach(lc, command->d.alterTable.subcmds)
+		table = lfirst(lc);
+		if (table->relid == relid)
 		{
-			CollectedATSubcmd *sub = lfirst(lc);
-			AlterTableCmd *alter = castNode(AlterTableCmd, sub->parsetree);
-			MemoryContext oldcxt = MemoryContextSwitchTo(cxt);
-			Oid			relid = InvalidOid;
-
-			/* The server gives no address for these. */
-			if (alter->subtype == AT_DetachPartition ||
-				alter->subtype == AT_DetachPartitionFinalize)
-				relid = RangeVarGetRelid(castNode(PartitionCmd, alter->def)->name, NoLock, true);
-			if (OidIsValid(relid))
-				relids = list_append_unique_oid(relids, relid);
-			MemoryContextSwitchTo(oldcxt);
+			table->columns = list_append_unique_int(table->columns, attnum);
+			return;
 		}
 	}
-	return relids;
+	table = palloc(sizeof(Rewritten));
+	table->relid = relid;
+	table->columns = list_make1_int(attnum);
+	touched->rewritten = lappend(touched->rewritten, table);
 }
 
 /*
- * on_ddl_command_end() is the function of the event trigger of that name:
- * patterns keep in step with altered and created tables and triggers.  It
- * hands the relations a command touched to the modules; a renamed schema
- * stands for the tables in it.
- *
- * Raises 39P03 when it is not called as an event trigger, and what a module
- * raises, which undoes the command.  Takes no lock of its own on tables: the
- * command holds them; modules take ACCESS SHARE on roots and children, and
- * SHARE ROW EXCLUSIVE on partitions whose triggers they make.  Runs as the
- * caller of the command; modules become the owner of our tables or of a
- * partition where they write.  A second call finds the modules' work done.
+ * look_at_alter finds partitions that ALTER TABLE attached or detached, where
+ * the list of commands names their parent only, and columns that it computed
+ * anew.  Of a composite type it adds, drops or changes attributes.
+ */
+static void
+look_at_alter(Touched *touched, CollectedCommand *command)
+{
+	Oid			relid = command->d.alterTable.objectId;
+	ListCell   *lc;
+
+	if (get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
+		touched->types = lappend_oid(touched->types, get_rel_type_id(relid));
+	foreach(lc, command->d.alterTable.subcmds)
+	{
+		CollectedATSubcmd *sub = lfirst(lc);
+		AlterTableCmd *alter = castNode(AlterTableCmd, sub->parsetree);
+
+		/* For some of these the server gives no address. */
+		if (alter->subtype == AT_AttachPartition || alter->subtype == AT_DetachPartition ||
+			alter->subtype == AT_DetachPartitionFinalize)
+		{
+			Oid			part = RangeVarGetRelid(castNode(PartitionCmd, alter->def)->name,
+												NoLock, true);
+
+			if (OidIsValid(part))
+				touched->relids = list_append_unique_oid(touched->relids, part);
+		}
+		if ((alter->subtype == AT_AlterColumnType || alter->subtype == AT_SetExpression) &&
+			sub->address.classId == RelationRelationId && sub->address.objectSubId > 0)
+			add_rewritten(touched, sub->address.objectId, sub->address.objectSubId);
+	}
+}
+
+/*
+ * look_at_simple finds enums of which a label was renamed.
+ */
+static void
+look_at_simple(Touched *touched, CollectedCommand *command)
+{
+	Node	   *parsetree = command->parsetree;
+
+	if (IsA(parsetree, AlterEnumStmt) && castNode(AlterEnumStmt, parsetree)->oldVal != NULL)
+		touched->types = lappend_oid(touched->types, command->d.simple.address.objectId);
+}
+
+/*
+ * find_columns_of finds the columns whose values contain those of a type: as
+ * elements, as attributes, as bounds, or under another name.
+ */
+static void
+find_columns_of(Touched *touched, Oid type, MemoryContext cxt)
+{
+	DbpParam	param = DBP_PARAM(OIDOID, ObjectIdGetDatum(type));
+	uint64		rows;
+
+	rows = dbp_sql_query("WITH RECURSIVE t (oid) AS ("
+						 " SELECT $1"
+						 " UNION SELECT d.oid FROM t, LATERAL ("
+						 "  SELECT y.oid FROM pg_catalog.pg_type y"
+						 "   WHERE t.oid OPERATOR(pg_catalog.=) ANY (ARRAY[y.typbasetype, y.typelem])"
+						 "  UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r"
+						 "   WHERE r.rngsubtype OPERATOR(pg_catalog.=) t.oid"
+						 "  UNION ALL SELECT r.rngmultitypid FROM pg_catalog.pg_range r"
+						 "   WHERE r.rngsubtype OPERATOR(pg_catalog.=) t.oid"
+						 "  UNION ALL SELECT c.reltype FROM pg_catalog.pg_attribute a"
+						 "   JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) a.attrelid"
+						 "   WHERE a.atttypid OPERATOR(pg_catalog.=) t.oid"
+						 "   AND NOT a.attisdropped AND c.reltype OPERATOR(pg_catalog.<>) 0) d)"
+						 " SELECT a.attrelid, a.attnum FROM t JOIN pg_catalog.pg_attribute a"
+						 "  ON a.atttypid OPERATOR(pg_catalog.=) t.oid AND NOT a.attisdropped"
+						 " JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) a.attrelid"
+						 "  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[])"
+						 " ORDER BY 1, 2", 1, &param);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		MemoryContext oldcxt = MemoryContextSwitchTo(cxt);
+
+		add_rewritten(touched, DatumGetObjectId(dbp_sql_value(i, 0, NULL)),
+					  DatumGetInt16(dbp_sql_value(i, 1, NULL)));
+		MemoryContextSwitchTo(oldcxt);
+	}
+}
+
+/*
+ * look_at_commands looks into what the server collected of the commands.
+ * Caller: SPI connected.
+ */
+static void
+look_at_commands(Touched *touched, MemoryContext cxt)
+{
+	uint64		rows = dbp_sql_query("SELECT command FROM pg_catalog.pg_event_trigger_ddl_commands()"
+									 " WHERE NOT in_extension", 0, NULL);
+	MemoryContext oldcxt = MemoryContextSwitchTo(cxt);
+	ListCell   *lc;
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		CollectedCommand *command = (CollectedCommand *) DatumGetPointer(dbp_sql_value(i, 0, NULL));
+
+		if (command->type == SCT_AlterTable)
+			look_at_alter(touched, command);
+		else if (command->type == SCT_Simple)
+			look_at_simple(touched, command);
+	}
+	MemoryContextSwitchTo(oldcxt);
+	foreach(lc, touched->types)
+		find_columns_of(touched, lfirst_oid(lc), cxt);
+}
+
+/*
+ * dbpatterns_on_ddl_command_end hands altered and created relations to the
+ * modules.  A renamed schema stands for the tables with a pattern in it.
  */
 Datum
 dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
@@ -121,9 +226,9 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 	EventTriggerData *data = event_data(fcinfo);
 	const char *command = GetCommandTagName(data->tag);
 	MemoryContext caller_cxt = CurrentMemoryContext;
-	List	   *relids = NIL;
-	List	   *detached;
+	Touched		touched = {0};
 	uint64		rows;
+	ListCell   *lc;
 
 	SPI_connect();
 	rows = dbp_sql_query("SELECT objid FROM pg_catalog.pg_event_trigger_ddl_commands()"
@@ -144,29 +249,32 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 	{
 		MemoryContext oldcxt = MemoryContextSwitchTo(caller_cxt);
 
-		relids = lappend_oid(relids, DatumGetObjectId(dbp_sql_value(i, 0, NULL)));
+		touched.relids = lappend_oid(touched.relids, DatumGetObjectId(dbp_sql_value(i, 0, NULL)));
 		MemoryContextSwitchTo(oldcxt);
 	}
-	detached = detached_partitions(caller_cxt);
+	look_at_commands(&touched, caller_cxt);
 	SPI_finish();
 
-	if (relids != NIL)
+	foreach(lc, touched.rewritten)
 	{
+		Rewritten  *table = lfirst(lc);
+
 		for (int i = 0; i < nmodules; i++)
-			ddl_callbacks[i] (command, relids, detached);
+		{
+			if (rewrite_callbacks[i] != NULL)
+				rewrite_callbacks[i] (table->relid, table->columns);
+		}
+	}
+	for (int i = 0; i < nmodules && touched.relids != NIL; i++)
+	{
+		if (ddl_callbacks[i] != NULL)
+			ddl_callbacks[i] (command, touched.relids);
 	}
 	PG_RETURN_NULL();
 }
 
 /*
- * on_sql_drop() is the function of the event trigger of that name: patterns
- * forget dropped tables, and note dropped triggers.  It hands both to the
- * modules.
- *
- * Raises 39P03 when it is not called as an event trigger, and what a module
- * raises, which undoes the command.  Locks ROW EXCLUSIVE on tables of ours.
- * Runs as the caller of the command; modules become the owner of our tables
- * where they write.  A second call finds nothing left to forget.
+ * dbpatterns_on_sql_drop hands dropped objects to the modules.
  */
 Datum
 dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
@@ -177,9 +285,10 @@ dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
 
 	(void) event_data(fcinfo);
 	SPI_connect();
-	rows = dbp_sql_query("SELECT classid, objid, object_type, object_identity"
+	rows = dbp_sql_query("SELECT classid, objid, object_type, object_identity,"
+						 " address_names[1], address_names[2]"
 						 " FROM pg_catalog.pg_event_trigger_dropped_objects()"
-						 " WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,trigger}'::pg_catalog.text[])",
+						 " WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,foreign table,trigger}'::pg_catalog.text[])",
 						 0, NULL);
 	for (uint64 i = 0; i < rows; i++)
 	{
@@ -190,6 +299,8 @@ dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
 		object->objid = DatumGetObjectId(dbp_sql_value(i, 1, NULL));
 		object->type = dbp_sql_text(i, 2);
 		object->identity = dbp_sql_text(i, 3);
+		object->relid = object->classid != TriggerRelationId ? InvalidOid :
+			get_relname_relid(dbp_sql_text(i, 5), LookupNamespaceNoError(dbp_sql_text(i, 4)));
 		dropped = lappend(dropped, object);
 		MemoryContextSwitchTo(oldcxt);
 	}
@@ -198,7 +309,10 @@ dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
 	if (dropped != NIL)
 	{
 		for (int i = 0; i < nmodules; i++)
-			drop_callbacks[i] (dropped);
+		{
+			if (drop_callbacks[i] != NULL)
+				drop_callbacks[i] (dropped);
+		}
 	}
 	PG_RETURN_NULL();
 }

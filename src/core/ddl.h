@@ -17,9 +17,9 @@
 
 /*
  * Called after a command that altered or created relations (their OIDs in
- * relids), or detached partitions.  command is its tag, such as ALTER TABLE.
+ * relids).  command is its tag, such as ALTER TABLE.
  */
-typedef void (*DbpDdlCallback) (const char *command, List *relids, List *detached);
+typedef void (*DbpDdlCallback) (const char *command, List *relids);
 
 /* An object that a DROP removed. */
 typedef struct DbpDropped
@@ -28,10 +28,21 @@ typedef struct DbpDropped
 	Oid			objid;
 	const char *type;			/* as in pg_event_trigger_dropped_objects */
 	const char *identity;
+	Oid			relid;			/* of a trigger: its table, if that is still
+								 * there */
 } DbpDropped;
 
 typedef void (*DbpDropCallback) (List *dropped);
 
-extern void dbp_ddl_register(DbpDdlCallback after_ddl, DbpDropCallback after_drop);
+/*
+ * Called, before the first one, for each table in which a command changed what
+ * columns (attribute numbers) hold, or how they show it: by computing a column
+ * anew, or through a type.
+ */
+typedef void (*DbpRewriteCallback) (Oid relid, List *columns);
+
+/* A callback may be NULL. */
+extern void dbp_ddl_register(DbpDdlCallback after_ddl, DbpDropCallback after_drop,
+							 DbpRewriteCallback after_rewrite);
 
 #endif							/* DBP_DDL_H */

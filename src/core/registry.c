@@ -91,11 +91,6 @@ dbp_registry_has(Oid target, const char *pattern)
 	return rows > 0;
 }
 
-static void
-ignore_ddl(const char *command, List *relids, List *detached)
-{
-}
-
 /* Dropped tables leave the registry. */
 static void
 forget_dropped(List *dropped)
@@ -124,7 +119,7 @@ forget_dropped(List *dropped)
 void
 dbp_registry_init(void)
 {
-	dbp_ddl_register(ignore_ddl, forget_dropped);
+	dbp_ddl_register(NULL, forget_dropped, NULL);
 }
 
 /*

@@ -125,15 +125,11 @@ SET ROLE regress_dbp_owner;
 CREATE TABLE trap_type (id int[] PRIMARY KEY);
 SELECT dbpatterns.audit_enable('trap_type');
 INSERT INTO trap_type VALUES ('{1}');
-RESET ROLE;
-SELECT clock_timestamp() AS middle \gset
-SET ROLE regress_dbp_owner;
 DELETE FROM trap_type;
 ALTER TABLE trap_type ALTER id TYPE spied[] USING id::spied[];
 INSERT INTO trap_type VALUES ('{2}');
 RESET ROLE;
 SET client_min_messages = notice;
-SELECT * FROM dbpatterns.audit_table_at('trap_type', :'middle') AS row;
 SELECT count(*) FROM dbpatterns.audit_history('trap_type', '{"id": [1]}');
 
 -- A type of another role runs that role's code as that role, also in a table of

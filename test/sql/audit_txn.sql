@@ -122,7 +122,7 @@ INSERT INTO late VALUES (4);
 COMMIT;
 SELECT new->>'id' AS id, nullif(effective_role, session_user) AS role,
        nullif(application_name, current_setting('application_name')) AS app, context
-  FROM dbpatterns.audit_entries WHERE table_name = 'late' ORDER BY id;
+  FROM dbpatterns.audit_entries WHERE table_name = 'late' AND op = 'I' ORDER BY id;
 
 -- Application context: for this transaction only, gone at its end, restored by
 -- a rollback to a savepoint.

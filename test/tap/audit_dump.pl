@@ -73,6 +73,20 @@ sub check_restored
 		is($node->safe_psql($db, $facts{$fact}), $wanted{$fact}, "$how: $fact");
 	}
 
+	# Before the first change of a table: a new partition is covered, and what
+	# switches logging off leaves a marker.
+	is( $node->safe_psql($db, q{
+			CREATE TABLE part_d PARTITION OF part FOR VALUES IN ('d');
+			SELECT count(*) FROM pg_trigger WHERE tgrelid = 'part_d'::regclass AND tgname = 'dbpatterns_82_audit';}),
+		'1', "$how: a new partition is covered");
+	is( $node->safe_psql($db, q{
+			ALTER TABLE refers DISABLE TRIGGER dbpatterns_80_audit;
+			INSERT INTO refers VALUES (2, 1);
+			ALTER TABLE refers ENABLE TRIGGER dbpatterns_80_audit;
+			SELECT string_agg(concat_ws(' ', new->'before'->>'operations', new->'detail'->>'operations'), ', ' ORDER BY id)
+			  FROM dbpatterns.audit_entries WHERE target = 'refers'::regclass AND new->>'event' = 'triggers changed';}),
+		'IUDT T, T IUDT', "$how: a gap leaves markers");
+
 	# The history goes on, with the same numbers of relations and columns.
 	my $highest = $node->safe_psql($db, 'SELECT max(id) FROM _dbpatterns.audit_log');
 	$node->safe_psql($db, q{
