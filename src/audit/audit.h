@@ -271,6 +271,7 @@ extern void dbp_audit_batch_flush(void);
 extern void dbp_audit_batch_init(void);
 
 /* write.c */
+extern void dbp_audit_write_begin(void);
 extern void dbp_audit_write(AuditEntry *entries, int nentries, bool unordered);
 extern void dbp_audit_write_init(void);
 

@@ -86,8 +86,11 @@ static Batch *current = NULL;
 static Batch *
 push_batch(int nestlevel)
 {
-	Batch	   *batch = MemoryContextAllocZero(TopTransactionContext, sizeof(Batch));
+	Batch	   *batch;
 
+	if (current == NULL)
+		dbp_audit_write_begin();
+	batch = MemoryContextAllocZero(TopTransactionContext, sizeof(Batch));
 	batch->parent = current;
 	batch->nestlevel = nestlevel;
 	batch->depth = current != NULL ? current->depth + 1 : 1;

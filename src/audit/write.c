@@ -20,6 +20,7 @@
 #include "commands/sequence.h"
 #include "core/append.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* The rows of one writing. */
 typedef struct Writing
@@ -32,6 +33,9 @@ typedef struct Writing
 
 static DbpAppendTarget *target = NULL;
 static DbpAppendTarget *sequence = NULL;
+
+/* The log that the waiting entries are for. */
+static Oid	log_relid = InvalidOid;
 
 static void
 fill_row(TupleTableSlot *slot, int row, void *arg)
@@ -137,14 +141,27 @@ number_entries(AuditEntry *entries, int nentries, Writing *writing)
 }
 
 /*
+ * dbp_audit_write_begin is called before the first entry of a transaction.
+ */
+void
+dbp_audit_write_begin(void)
+{
+	log_relid = dbp_append_relid(target);
+}
+
+/*
  * dbp_audit_write writes entries to the log, at the current nesting level.
- * unordered: they have to be put in the order of commands first.
+ * unordered: they have to be put in the order of commands first.  If the
+ * extension has been dropped since, the log is gone with all that was in it.
  */
 void
 dbp_audit_write(AuditEntry *entries, int nentries, bool unordered)
 {
 	Writing		writing = {0};
 	bool		pushed = false;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(log_relid)))
+		return;
 
 	/* There is none at commit, nor in a procedure that has just committed. */
 	if (!ActiveSnapshotSet())

@@ -77,7 +77,7 @@ sub check_restored
 	# switches logging off leaves a marker.
 	is( $node->safe_psql($db, q{
 			CREATE TABLE part_d PARTITION OF part FOR VALUES IN ('d');
-			SELECT count(*) FROM pg_trigger WHERE tgrelid = 'part_d'::regclass AND tgname = 'dbpatterns_82_audit';}),
+			SELECT count(*) FROM pg_trigger WHERE tgrelid = 'part_d'::regclass AND tgname = 'dbpatterns_81_audit';}),
 		'1', "$how: a new partition is covered");
 	is( $node->safe_psql($db, q{
 			ALTER TABLE refers DISABLE TRIGGER dbpatterns_80_audit;
