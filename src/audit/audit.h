@@ -104,6 +104,8 @@ typedef struct AuditEntry
 	AuditFacts *facts;
 	int64		id;				/* given when it is written */
 	CommandId	command;		/* that made the change */
+	CommandId	changed_by;		/* that changed the row made here again by
+								 * now; InvalidCommandId: none */
 	int			position;		/* in the order of capture */
 	char		op;
 	bool		has_key;

@@ -20,7 +20,7 @@
  * locked; drawing them earlier would not do.  Within a transaction, row
  * triggers are no guide: one of the user's that fires before ours may change
  * the row again, and that change is captured first.  So entries are put in
- * the order of the commands that made the changes.
+ * the order of the commands that made the changes; write.c has the details.
  *
  * What this does not reach is a batch written in the middle of a statement,
  * whose own row triggers change rows of the same statement that come later.
@@ -328,9 +328,15 @@ bool
 dbp_audit_batch_take_moved(int relation, CommandId command,
 						   Datum **values, bool **isnull)
 {
+	const AuditEntry *last;
+
 	if (current == NULL || current->moved_relation != relation ||
-		current->nestlevel != GetCurrentTransactionNestLevel() ||
-		current->entries[current->nentries - 1].command != command)
+		current->nestlevel != GetCurrentTransactionNestLevel())
+		return false;
+
+	/* What was written and waits again may have been put in order. */
+	last = &current->entries[current->nentries - 1];
+	if (last->command != command || last->position != current->nentries - 1)
 		return false;
 	*values = current->moved_values;
 	*isnull = current->moved_isnull;

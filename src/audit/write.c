@@ -7,6 +7,13 @@
  * who made them is written: with the entry that is alone with its facts, in a
  * row of its own before several that share them.
  *
+ * The hard part is the order of changes that were captured inside of another
+ * command.  What ran in an AFTER trigger came after what the command around it,
+ * numbered lower, did.  What ran in a BEFORE trigger, or in a function, came
+ * before what that command did next, and has the higher number, too.  It can
+ * concern the same row in one way only: it took the key away under which the
+ * command around it then made a row.  Anything else the server refuses.
+ *
  * Copyright (c) 2026, dbpatterns contributors
  *
  * src/audit/write.c
@@ -71,6 +78,49 @@ compare_entries(const void *a, const void *b)
 	if (ea->command != eb->command)
 		return ea->command < eb->command ? -1 : 1;
 	return ea->position - eb->position;
+}
+
+/*
+ * makes_key tells whether an entry is of a row that began to have its key.
+ */
+static bool
+makes_key(const AuditEntry *entry)
+{
+	return entry->has_key &&
+		(entry->op == AUDIT_INSERT || (entry->op == AUDIT_UPDATE && entry->key_changed));
+}
+
+static bool
+has_key(const AuditEntry *entry, uint64 key)
+{
+	return entry->has_key && entry->op != AUDIT_TRUNCATE && entry->op != AUDIT_MARKER &&
+		(entry->row_key == key || (entry->key_changed && entry->old_row_key == key));
+}
+
+/*
+ * sort_entries puts entries in the order of the changes.
+ */
+static void
+sort_entries(AuditEntry *entries, int nentries)
+{
+	qsort(entries, nentries, sizeof(AuditEntry), compare_entries);
+	for (int i = nentries - 2; i >= 0; i--)
+	{
+		AuditEntry	maker = entries[i];
+		int			last = i;
+
+		if (!makes_key(&maker))
+			continue;
+
+		/* What was captured first and did not change this row came first. */
+		for (int j = i + 1; j < nentries && entries[j].command < maker.changed_by; j++)
+		{
+			if (entries[j].position < maker.position && has_key(&entries[j], maker.row_key))
+				last = j;
+		}
+		memmove(&entries[i], &entries[i + 1], (last - i) * sizeof(AuditEntry));
+		entries[last] = maker;
+	}
 }
 
 static int64
@@ -153,7 +203,7 @@ dbp_audit_write(AuditEntry *entries, int nentries, bool unordered)
 		pushed = true;
 	}
 	if (unordered)
-		qsort(entries, nentries, sizeof(AuditEntry), compare_entries);
+		sort_entries(entries, nentries);
 	number_entries(entries, nentries, &writing);
 	dbp_append(target, GetCurrentTransactionStartTimestamp(), writing.nrows,
 			   fill_row, &writing);
