@@ -27,6 +27,7 @@
 #include "commands/sequence.h"
 #include "core/append.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* The rows of one writing. */
 typedef struct Writing
@@ -161,12 +162,30 @@ add_who(Writing *writing, AuditFacts *facts)
 }
 
 /*
+ * log_exists tells whether the log an entry belongs to is still there, or has
+ * been dropped with the extension; in one that was made anew since, tables and
+ * shapes have other numbers.
+ */
+static bool
+log_exists(const AuditEntry *entry, Oid *log)
+{
+	if (entry->log == *log)
+		return true;
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(entry->log)))
+		return false;
+	*log = entry->log;
+	return true;
+}
+
+/*
  * number_entries makes the rows to be written.  An entry that is alone with
  * its facts has them with it: most transactions change one row.
  */
 static void
 number_entries(AuditEntry *entries, int nentries, Writing *writing)
 {
+	Oid			log = InvalidOid;
+
 	writing->rows = palloc(sizeof(AuditEntry *) * nentries * 2);
 	for (int i = 0; i < nentries; i++)
 	{
@@ -174,6 +193,8 @@ number_entries(AuditEntry *entries, int nentries, Writing *writing)
 		bool		alone = (i + 1 == nentries ||
 							 !dbp_audit_txn_same_facts(entry->facts, entry[1].facts));
 
+		if (!log_exists(entry, &log))
+			continue;
 		entry->says_who = false;
 		if (!dbp_audit_txn_in_force(entry->facts))
 		{
@@ -187,14 +208,25 @@ number_entries(AuditEntry *entries, int nentries, Writing *writing)
 }
 
 /*
+ * dbp_audit_write_log returns the OID of the log.
+ */
+Oid
+dbp_audit_write_log(void)
+{
+	return dbp_append_relid(target);
+}
+
+/*
  * dbp_audit_write writes entries to the log, at the current nesting level.
- * unordered: they have to be put in the order of commands first.
+ * unordered: they have to be put in the order of commands first.  Changes may
+ * be followed by SET TRANSACTION READ ONLY, which does not concern them.
  */
 void
 dbp_audit_write(AuditEntry *entries, int nentries, bool unordered)
 {
 	Writing		writing = {0};
 	bool		pushed = false;
+	bool		read_only = XactReadOnly;
 
 	/* There is none at commit, nor in a procedure that has just committed. */
 	if (!ActiveSnapshotSet())
@@ -204,9 +236,14 @@ dbp_audit_write(AuditEntry *entries, int nentries, bool unordered)
 	}
 	if (unordered)
 		sort_entries(entries, nentries);
+
+	/* An error ends the transaction or savepoint, and with it this setting. */
+	XactReadOnly = false;
 	number_entries(entries, nentries, &writing);
-	dbp_append(target, GetCurrentTransactionStartTimestamp(), writing.nrows,
-			   fill_row, &writing);
+	if (writing.nrows > 0)
+		dbp_append(target, GetCurrentTransactionStartTimestamp(), writing.nrows,
+				   fill_row, &writing);
+	XactReadOnly = read_only;
 	if (pushed)
 		PopActiveSnapshot();
 
