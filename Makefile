@@ -80,7 +80,7 @@ PG_CPPFLAGS = -I$(srcdir)/src -DDBP_VERSION='"$(EXTVERSION)"'
 # Both compare with expected/: test/sql/x.sql, test/isolation/specs/x-y.spec.
 REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_dml audit_batch audit_partition audit_cascade audit_txn audit_options \
-	audit_refused audit_schema audit_rights audit_maintain audit_values \
+	audit_refused audit_write audit_schema audit_rights audit_maintain audit_values \
 	audit_read audit_read_past audit_read_gaps audit_read_rights audit_undo \
 	audit_seal audit_seal_purge audit_erase core_registry
 REGRESS_OPTS = --inputdir=test

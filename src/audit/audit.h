@@ -88,9 +88,8 @@ typedef struct AuditRelation
 /* Who and when, as far as it can change inside a transaction. */
 typedef struct AuditFacts
 {
-	Oid			session_role;
-	Oid			set_role;
-	Oid			effective_role;
+	Oid			roles[4];		/* login, session, set, effective */
+	char		role_names[4][NAMEDATALEN];
 	int64		query_id;
 	int64		context_serial;
 	Jsonb	   *context;		/* a copy, or NULL */
@@ -104,6 +103,8 @@ typedef struct AuditEntry
 	AuditFacts *facts;
 	int64		id;				/* given when it is written */
 	CommandId	command;		/* that made the change */
+	CommandId	changed_by;		/* that changed the row made here again by
+								 * now; InvalidCommandId: none */
 	int			position;		/* in the order of capture */
 	char		op;
 	bool		has_key;
@@ -111,6 +112,7 @@ typedef struct AuditEntry
 	uint64		row_key;
 	uint64		old_row_key;	/* if key_changed */
 	int			shape;
+	Oid			log;			/* audit_log, where it belongs */
 	bool		says_who;		/* facts are written with it */
 	Jsonb	   *old;			/* NULL where the log has NULL */
 	Jsonb	   *new;
@@ -271,7 +273,7 @@ extern void dbp_audit_batch_flush(void);
 extern void dbp_audit_batch_init(void);
 
 /* write.c */
-extern void dbp_audit_write_begin(void);
+extern Oid	dbp_audit_write_log(void);
 extern void dbp_audit_write(AuditEntry *entries, int nentries, bool unordered);
 extern void dbp_audit_write_init(void);
 

@@ -20,7 +20,7 @@
  * locked; drawing them earlier would not do.  Within a transaction, row
  * triggers are no guide: one of the user's that fires before ours may change
  * the row again, and that change is captured first.  So entries are put in
- * the order of the commands that made the changes.
+ * the order of the commands that made the changes; write.c has the details.
  *
  * What this does not reach is a batch written in the middle of a statement,
  * whose own row triggers change rows of the same statement that come later.
@@ -47,6 +47,7 @@ typedef struct Batch
 	int			nestlevel;
 	int			depth;			/* 1: has no parent */
 	int			written_level;	/* level its entries were written at, or 0 */
+	bool		writing;		/* its entries are being written */
 	MemoryContext cxt;			/* images and facts of the entries */
 	int			nentries;
 	int			room;			/* entries allocated */
@@ -86,11 +87,8 @@ static Batch *current = NULL;
 static Batch *
 push_batch(int nestlevel)
 {
-	Batch	   *batch;
+	Batch	   *batch = MemoryContextAllocZero(TopTransactionContext, sizeof(Batch));
 
-	if (current == NULL)
-		dbp_audit_write_begin();
-	batch = MemoryContextAllocZero(TopTransactionContext, sizeof(Batch));
 	batch->parent = current;
 	batch->nestlevel = nestlevel;
 	batch->depth = current != NULL ? current->depth + 1 : 1;
@@ -122,10 +120,10 @@ drop_batch(void)
 static Batch *
 batch_for_level(int nestlevel)
 {
-	if (current != NULL && current->nestlevel == nestlevel)
+	if (current != NULL && current->nestlevel == nestlevel && !current->writing)
 		return current;
 
-	Assert(current == NULL || current->nestlevel < nestlevel);
+	Assert(current == NULL || current->nestlevel <= nestlevel);
 	return push_batch(nestlevel);
 }
 
@@ -150,10 +148,25 @@ empty_batch(Batch *batch)
 	batch->written_level = 0;
 }
 
+/*
+ * write_batch writes the entries of a batch.  A trigger of the user's on the log
+ * may change audited tables meanwhile; that makes a batch on top of this one,
+ * which is written next.
+ */
 static void
 write_batch(Batch *batch)
 {
+	bool		on_top = (batch == current);
+
+	batch->writing = true;
 	dbp_audit_write(batch->entries, batch->nentries, batch->unordered);
+	batch->writing = false;
+	while (on_top && current != batch && current->nestlevel == batch->nestlevel)
+	{
+		if (current->nentries > 0)
+			write_batch(current);
+		drop_batch();
+	}
 	if (batch->nestlevel == GetCurrentTransactionNestLevel())
 		empty_batch(batch);
 	else
@@ -171,7 +184,7 @@ write_waiting(Batch *batch)
 		return;
 	check_stack_depth();
 	write_waiting(batch->parent);
-	if (batch->nentries > 0 && batch->written_level == 0)
+	if (batch->nentries > 0 && batch->written_level == 0 && !batch->writing)
 		write_batch(batch);
 }
 
@@ -251,6 +264,7 @@ dbp_audit_batch_add(char op, int shape, CommandId command)
 	entry.op = op;
 	entry.shape = shape;
 	entry.command = command;
+	entry.log = dbp_audit_write_log();
 
 	/* What concerns the whole table is found by its shape: see read.c. */
 	if (op == AUDIT_TRUNCATE || op == AUDIT_MARKER)
@@ -331,9 +345,15 @@ bool
 dbp_audit_batch_take_moved(int relation, CommandId command,
 						   Datum **values, bool **isnull)
 {
+	const AuditEntry *last;
+
 	if (current == NULL || current->moved_relation != relation ||
-		current->nestlevel != GetCurrentTransactionNestLevel() ||
-		current->entries[current->nentries - 1].command != command)
+		current->nestlevel != GetCurrentTransactionNestLevel())
+		return false;
+
+	/* What was written and waits again may have been put in order. */
+	last = &current->entries[current->nentries - 1];
+	if (last->command != command || last->position != current->nentries - 1)
 		return false;
 	*values = current->moved_values;
 	*isnull = current->moved_isnull;
@@ -472,6 +492,7 @@ abort_level(int level)
 	{
 		if (batch->written_level >= level)
 			batch->written_level = 0;
+		batch->writing = false;
 	}
 	dbp_audit_txn_subabort(level);
 }

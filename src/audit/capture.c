@@ -119,11 +119,31 @@ change_command(TriggerData *data)
 		HeapTupleHeaderGetCmin(tuple->t_data) : GetCurrentCommandId(false);
 }
 
+/*
+ * changed_by returns the number of the command that has changed the row again
+ * that is new in a trigger: triggers of the user's fire before ours.
+ */
+static CommandId
+changed_by(TriggerData *data)
+{
+	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
+		data->tg_newtuple : data->tg_trigtuple;
+
+	if (!TTS_IS_BUFFERTUPLE(data->tg_trigslot))
+		return FirstCommandId;
+	if ((tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0 ||
+		HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask) ||
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple->t_data)))
+		return InvalidCommandId;
+	return HeapTupleHeaderGetCmax(tuple->t_data);
+}
+
 static void
-log_insert(AuditRelation *state, Row new, CommandId command)
+log_insert(AuditRelation *state, TriggerData *data, Row new, CommandId command)
 {
 	AuditEntry *entry = dbp_audit_batch_add(AUDIT_INSERT, state->shape, command);
 
+	entry->changed_by = changed_by(data);
 	entry->has_key = (state->nkeys > 0);
 	if (entry->has_key)
 		entry->row_key = row_key(state, new);
@@ -172,7 +192,7 @@ find_changes(AuditRelation *state, Row old, Row new, bool *changed, bool *key_ch
  * changed, so that the row's history can be followed from either side.
  */
 static void
-log_update(AuditRelation *state, Row old, Row new, CommandId command)
+log_update(AuditRelation *state, TriggerData *data, Row old, Row new, CommandId command)
 {
 	bool	   *changed = palloc(sizeof(bool) * state->desc->natts);
 	bool		key_changed;
@@ -186,6 +206,7 @@ log_update(AuditRelation *state, Row old, Row new, CommandId command)
 	entry = dbp_audit_batch_add(AUDIT_UPDATE, state->shape, command);
 	entry->has_key = (state->nkeys > 0);
 	entry->key_changed = key_changed;
+	entry->changed_by = changed_by(data);
 	if (entry->has_key)
 		entry->row_key = row_key(state, new);
 	if (key_changed)
@@ -223,7 +244,7 @@ log_row(TriggerData *data)
 	{
 		old = row_of(state, data->tg_trigslot);
 		new = row_of(state, data->tg_newslot);
-		log_update(state, old, new, command);
+		log_update(state, data, old, new, command);
 	}
 	else if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
@@ -233,10 +254,10 @@ log_row(TriggerData *data)
 		if (!dbp_audit_batch_take_moved(state->relation, command, &old.values, &old.isnull))
 		{
 			if (wanted(state, AUDIT_INSERT))
-				log_insert(state, new, command);
+				log_insert(state, data, new, command);
 		}
 		else if (wanted(state, AUDIT_UPDATE))
-			log_update(state, old, new, command);
+			log_update(state, data, old, new, command);
 	}
 	else
 	{

@@ -46,6 +46,39 @@ static AuditFacts in_force;		/* facts written last */
 static bool have_client_addr = false;
 static inet *client_addr = NULL;
 
+static void
+get_roles(Oid roles[4])
+{
+	roles[0] = MyProc->roleId;
+	roles[1] = GetSessionUserId();
+	roles[2] = GetOuterUserId();
+	roles[3] = GetUserId();
+}
+
+/*
+ * set_role_names finds the names of roles.  When facts are written the roles
+ * may be gone, or have others.
+ */
+static void
+set_role_names(AuditFacts *facts)
+{
+	for (int i = 0; i < lengthof(facts->roles); i++)
+	{
+		char	   *name;
+
+		if (i > 0 && facts->roles[i] == facts->roles[i - 1])
+		{
+			strlcpy(facts->role_names[i], facts->role_names[i - 1], NAMEDATALEN);
+			continue;
+		}
+		name = GetUserNameFromId(facts->roles[i], true);
+		if (name != NULL)
+			strlcpy(facts->role_names[i], name, NAMEDATALEN);
+		else
+			snprintf(facts->role_names[i], NAMEDATALEN, "%u", facts->roles[i]);
+	}
+}
+
 /*
  * dbp_audit_txn_facts returns the facts as they are now, in cxt.
  */
@@ -54,9 +87,8 @@ dbp_audit_txn_facts(MemoryContext cxt)
 {
 	AuditFacts *facts = MemoryContextAllocZero(cxt, sizeof(AuditFacts));
 
-	facts->session_role = GetSessionUserId();
-	facts->set_role = GetOuterUserId();
-	facts->effective_role = GetUserId();
+	get_roles(facts->roles);
+	set_role_names(facts);
 	facts->query_id = (int64) pgstat_get_my_query_id();
 	facts->context_serial = context_serial;
 	if (context != NULL)
@@ -75,9 +107,10 @@ dbp_audit_txn_facts(MemoryContext cxt)
 bool
 dbp_audit_txn_facts_hold(const AuditFacts *facts)
 {
-	return facts->effective_role == GetUserId() &&
-		facts->set_role == GetOuterUserId() &&
-		facts->session_role == GetSessionUserId() &&
+	Oid			roles[4];
+
+	get_roles(roles);
+	return memcmp(facts->roles, roles, sizeof(roles)) == 0 &&
 		facts->query_id == (int64) pgstat_get_my_query_id() &&
 		facts->context_serial == context_serial &&
 		strncmp(facts->application_name, application_name ? application_name : "",
@@ -109,8 +142,8 @@ dbp_audit_txn_same_facts(const AuditFacts *a, const AuditFacts *b)
 {
 	if (a == b)
 		return true;
-	return a->session_role == b->session_role && a->set_role == b->set_role &&
-		a->effective_role == b->effective_role && a->query_id == b->query_id &&
+	return memcmp(a->roles, b->roles, sizeof(a->roles)) == 0 &&
+		a->query_id == b->query_id &&
 		a->context_serial == b->context_serial &&
 		strcmp(a->application_name, b->application_name) == 0;
 }
@@ -137,22 +170,12 @@ find_client_addr(void)
 	return client_addr;
 }
 
-static Datum
-role_name(Oid role)
-{
-	char	   *name = GetUserNameFromId(role, true);
-
-	return CStringGetTextDatum(name ? name : psprintf("%u", role));
-}
-
 /*
  * dbp_audit_txn_fill sets the columns of the log that say who and when.
  */
 void
 dbp_audit_txn_fill(const AuditFacts *facts, Datum *values, bool *isnull)
 {
-	Oid			roles[] = {MyProc->roleId, facts->session_role, facts->set_role,
-	facts->effective_role};
 	inet	   *address = find_client_addr();
 
 	memset(isnull, 0, AUDIT_WHO_COLUMNS * sizeof(bool));
@@ -162,8 +185,8 @@ dbp_audit_txn_fill(const AuditFacts *facts, Datum *values, bool *isnull)
 	values[2] = Int32GetDatum(MyProcPid);
 	values[3] = PointerGetDatum(address);
 	isnull[3] = (address == NULL);
-	for (int i = 0; i < lengthof(roles); i++)
-		values[4 + i] = (i > 0 && roles[i] == roles[i - 1]) ? values[3 + i] : role_name(roles[i]);
+	for (int i = 0; i < lengthof(facts->roles); i++)
+		values[4 + i] = CStringGetTextDatum(facts->role_names[i]);
 	values[8] = CStringGetTextDatum(facts->application_name);
 	isnull[8] = (facts->application_name[0] == '\0');
 	values[9] = PointerGetDatum(facts->context);

@@ -7,6 +7,13 @@
  * who made them is written: with the entry that is alone with its facts, in a
  * row of its own before several that share them.
  *
+ * The hard part is the order of changes that were captured inside of another
+ * command.  What ran in an AFTER trigger came after what the command around it,
+ * numbered lower, did.  What ran in a BEFORE trigger, or in a function, came
+ * before what that command did next, and has the higher number, too.  It can
+ * concern the same row in one way only: it took the key away under which the
+ * command around it then made a row.  Anything else the server refuses.
+ *
  * Copyright (c) 2026, dbpatterns contributors
  *
  * src/audit/write.c
@@ -33,9 +40,6 @@ typedef struct Writing
 
 static DbpAppendTarget *target = NULL;
 static DbpAppendTarget *sequence = NULL;
-
-/* The log that the waiting entries are for. */
-static Oid	log_relid = InvalidOid;
 
 static void
 fill_row(TupleTableSlot *slot, int row, void *arg)
@@ -77,6 +81,49 @@ compare_entries(const void *a, const void *b)
 	return ea->position - eb->position;
 }
 
+/*
+ * makes_key tells whether an entry is of a row that began to have its key.
+ */
+static bool
+makes_key(const AuditEntry *entry)
+{
+	return entry->has_key &&
+		(entry->op == AUDIT_INSERT || (entry->op == AUDIT_UPDATE && entry->key_changed));
+}
+
+static bool
+has_key(const AuditEntry *entry, uint64 key)
+{
+	return entry->has_key && entry->op != AUDIT_TRUNCATE && entry->op != AUDIT_MARKER &&
+		(entry->row_key == key || (entry->key_changed && entry->old_row_key == key));
+}
+
+/*
+ * sort_entries puts entries in the order of the changes.
+ */
+static void
+sort_entries(AuditEntry *entries, int nentries)
+{
+	qsort(entries, nentries, sizeof(AuditEntry), compare_entries);
+	for (int i = nentries - 2; i >= 0; i--)
+	{
+		AuditEntry	maker = entries[i];
+		int			last = i;
+
+		if (!makes_key(&maker))
+			continue;
+
+		/* What was captured first and did not change this row came first. */
+		for (int j = i + 1; j < nentries && entries[j].command < maker.changed_by; j++)
+		{
+			if (entries[j].position < maker.position && has_key(&entries[j], maker.row_key))
+				last = j;
+		}
+		memmove(&entries[i], &entries[i + 1], (last - i) * sizeof(AuditEntry));
+		entries[last] = maker;
+	}
+}
+
 static int64
 next_number(Writing *writing)
 {
@@ -115,12 +162,30 @@ add_who(Writing *writing, AuditFacts *facts)
 }
 
 /*
+ * log_exists tells whether the log an entry belongs to is still there, or has
+ * been dropped with the extension; in one that was made anew since, tables and
+ * shapes have other numbers.
+ */
+static bool
+log_exists(const AuditEntry *entry, Oid *log)
+{
+	if (entry->log == *log)
+		return true;
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(entry->log)))
+		return false;
+	*log = entry->log;
+	return true;
+}
+
+/*
  * number_entries makes the rows to be written.  An entry that is alone with
  * its facts has them with it: most transactions change one row.
  */
 static void
 number_entries(AuditEntry *entries, int nentries, Writing *writing)
 {
+	Oid			log = InvalidOid;
+
 	writing->rows = palloc(sizeof(AuditEntry *) * nentries * 2);
 	for (int i = 0; i < nentries; i++)
 	{
@@ -128,6 +193,8 @@ number_entries(AuditEntry *entries, int nentries, Writing *writing)
 		bool		alone = (i + 1 == nentries ||
 							 !dbp_audit_txn_same_facts(entry->facts, entry[1].facts));
 
+		if (!log_exists(entry, &log))
+			continue;
 		entry->says_who = false;
 		if (!dbp_audit_txn_in_force(entry->facts))
 		{
@@ -141,27 +208,25 @@ number_entries(AuditEntry *entries, int nentries, Writing *writing)
 }
 
 /*
- * dbp_audit_write_begin is called before the first entry of a transaction.
+ * dbp_audit_write_log returns the OID of the log.
  */
-void
-dbp_audit_write_begin(void)
+Oid
+dbp_audit_write_log(void)
 {
-	log_relid = dbp_append_relid(target);
+	return dbp_append_relid(target);
 }
 
 /*
  * dbp_audit_write writes entries to the log, at the current nesting level.
- * unordered: they have to be put in the order of commands first.  If the
- * extension has been dropped since, the log is gone with all that was in it.
+ * unordered: they have to be put in the order of commands first.  Changes may
+ * be followed by SET TRANSACTION READ ONLY, which does not concern them.
  */
 void
 dbp_audit_write(AuditEntry *entries, int nentries, bool unordered)
 {
 	Writing		writing = {0};
 	bool		pushed = false;
-
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(log_relid)))
-		return;
+	bool		read_only = XactReadOnly;
 
 	/* There is none at commit, nor in a procedure that has just committed. */
 	if (!ActiveSnapshotSet())
@@ -170,10 +235,15 @@ dbp_audit_write(AuditEntry *entries, int nentries, bool unordered)
 		pushed = true;
 	}
 	if (unordered)
-		qsort(entries, nentries, sizeof(AuditEntry), compare_entries);
+		sort_entries(entries, nentries);
+
+	/* An error ends the transaction or savepoint, and with it this setting. */
+	XactReadOnly = false;
 	number_entries(entries, nentries, &writing);
-	dbp_append(target, GetCurrentTransactionStartTimestamp(), writing.nrows,
-			   fill_row, &writing);
+	if (writing.nrows > 0)
+		dbp_append(target, GetCurrentTransactionStartTimestamp(), writing.nrows,
+				   fill_row, &writing);
+	XactReadOnly = read_only;
 	if (pushed)
 		PopActiveSnapshot();
 

@@ -108,20 +108,4 @@ RELEASE s11;
 COMMIT;
 SELECT * FROM written();
 
--- The log is gone before the commit.
-BEGIN;
-INSERT INTO a VALUES (1);
-SET client_min_messages = warning;
-DROP EXTENSION dbpatterns CASCADE;
-COMMIT;
-BEGIN;
-CREATE EXTENSION dbpatterns;
-SELECT dbpatterns.audit_enable('a');
-INSERT INTO a VALUES (2);
-DROP EXTENSION dbpatterns CASCADE;
-CREATE EXTENSION dbpatterns;
-COMMIT;
-SELECT count(*) FROM _dbpatterns.audit_log;
-RESET client_min_messages;
-
 :finish
