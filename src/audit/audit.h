@@ -327,6 +327,8 @@ extern void dbp_audit_require_reader(Relation root);
 extern void dbp_audit_read_record(AuditTrail *trail, Datum *values, bool *isnull,
 								  AuditRecord *record);
 extern bool dbp_audit_image_value(Jsonb *image, const char *name, JsonbValue *value);
+extern void dbp_audit_push_member(JsonbParseState **state, const char *name,
+								  JsonbValue *value);
 extern Jsonb *dbp_audit_today_image(AuditTrail *trail, AuditShape *shape, Jsonb *image);
 extern Jsonb *dbp_audit_record_key(AuditTrail *trail, AuditRecord *record);
 extern char *dbp_audit_today_name(AuditTrail *trail, AuditShape *shape, int column);

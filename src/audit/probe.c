@@ -39,8 +39,7 @@ fits(Jsonb *key, char **names, int n)
 		return false;
 	for (int i = 0; i < n; i++)
 	{
-		if (getKeyJsonValueFromContainer(&key->root, names[i], strlen(names[i]),
-										 &unused) == NULL)
+		if (!dbp_audit_image_value(key, names[i], &unused))
 			return false;
 	}
 	return true;
@@ -53,23 +52,15 @@ static Jsonb *
 rename_key(Jsonb *key, char **given, AuditKeyDef *def)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue *result;
+	JsonbValue	value;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < def->n; i++)
 	{
-		JsonbValue	name;
-		JsonbValue	value;
-
-		name.type = jbvString;
-		name.val.string.val = def->names[i];
-		name.val.string.len = strlen(def->names[i]);
-		pushJsonbValue(&state, WJB_KEY, &name);
-		getKeyJsonValueFromContainer(&key->root, given[i], strlen(given[i]), &value);
-		pushJsonbValue(&state, WJB_VALUE, &value);
+		(void) dbp_audit_image_value(key, given[i], &value);
+		dbp_audit_push_member(&state, def->names[i], &value);
 	}
-	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(result);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /*
@@ -97,8 +88,7 @@ fill_probe(AuditTrail *trail, Oid owner, AuditKeyDef *def, Jsonb *key, AuditProb
 								 def->n, (uint64) trail->relation);
 	image = dbp_codec_encode(def->codec, probe->values, probe->isnull, NULL);
 	for (int i = 0; i < def->n; i++)
-		getKeyJsonValueFromContainer(&image->root, def->names[i], strlen(def->names[i]),
-									 &probe->json[i]);
+		(void) dbp_audit_image_value(image, def->names[i], &probe->json[i]);
 	probe->valid = true;
 }
 

@@ -181,8 +181,11 @@ dbp_audit_image_value(Jsonb *image, const char *name, JsonbValue *value)
 		getKeyJsonValueFromContainer(&image->root, name, strlen(name), value) != NULL;
 }
 
-static void
-push_member(JsonbParseState **state, const char *name, JsonbValue *value)
+/*
+ * dbp_audit_push_member adds a member to an object that is being built.
+ */
+void
+dbp_audit_push_member(JsonbParseState **state, const char *name, JsonbValue *value)
 {
 	JsonbValue	key;
 
@@ -209,7 +212,7 @@ dbp_audit_today_image(AuditTrail *trail, AuditShape *shape, Jsonb *image)
 	for (int i = 0; i < shape->ncolumns; i++)
 	{
 		if (dbp_audit_image_value(image, shape->columns[i], &value))
-			push_member(&state, dbp_audit_today_name(trail, shape, i), &value);
+			dbp_audit_push_member(&state, dbp_audit_today_name(trail, shape, i), &value);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -235,7 +238,7 @@ dbp_audit_record_key(AuditTrail *trail, AuditRecord *record)
 		int			column = shape->keys[k];
 
 		if (dbp_audit_image_value(image, shape->columns[column], &value))
-			push_member(&state, dbp_audit_today_name(trail, shape, column), &value);
+			dbp_audit_push_member(&state, dbp_audit_today_name(trail, shape, column), &value);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
