@@ -324,11 +324,7 @@ dbpatterns_audit_enable(PG_FUNCTION_ARGS)
 	List	   *tree;
 	ListCell   *lc;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"target\" must not be NULL"),
-				 errhint("Name the table to audit.")));
+	dbp_audit_require_argument(fcinfo, 0, "target", "Name the table to audit.");
 	relid = PG_GETARG_OID(0);
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();

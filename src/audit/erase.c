@@ -429,21 +429,6 @@ erase_detail(Erasure *erasure, int64 n, ArrayType *columns, const char *reason)
 	return text.data;
 }
 
-static void
-require_arguments(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("arguments \"target\" and \"key\" must not be NULL"),
-				 errhint("Name a table and give the key of one of its rows as a JSON object.")));
-	if (PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"reason\" must not be NULL"),
-				 errhint("Say why, without personal data: the reason is logged.")));
-}
-
 /*
  * audit_erase(target regclass, key jsonb, reason text, columns name[]) erases
  * values of a row from all its log entries, under former and later keys, too,
@@ -474,7 +459,10 @@ dbpatterns_audit_erase(PG_FUNCTION_ARGS)
 	int64		n;
 	char	   *detail = NULL;
 
-	require_arguments(fcinfo);
+	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	dbp_audit_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
+	dbp_audit_require_argument(fcinfo, 2, "reason",
+							   "Say why, without personal data: the reason is logged.");
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	erasure.trail = reading.trail;
 	probes = dbp_audit_probes(reading.trail, reading.root, PG_GETARG_JSONB_P(1));

@@ -364,11 +364,8 @@ dbpatterns_audit_run(PG_FUNCTION_ARGS)
 	TimestampTz upto;
 	int64		created = 0;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("arguments \"every\" and \"ahead\" must not be NULL"),
-				 errhint("Leave them out for the defaults.")));
+	dbp_audit_require_argument(fcinfo, 0, "every", "Leave it out for the default.");
+	dbp_audit_require_argument(fcinfo, 1, "ahead", "Leave it out for the default.");
 	every = *PG_GETARG_INTERVAL_P(0);
 	ahead = *PG_GETARG_INTERVAL_P(1);
 	require_interval(&every, "every", 1);
@@ -506,11 +503,8 @@ dbpatterns_audit_purge(PG_FUNCTION_ARGS)
 	bool		nonatomic = can_commit(fcinfo);
 	TimestampTz before;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"before\" must not be NULL"),
-				 errhint("Entries of transactions that began before this time are removed.")));
+	dbp_audit_require_argument(fcinfo, 0, "before",
+							   "Entries of transactions that began before this time are removed.");
 	before = PG_GETARG_TIMESTAMPTZ(0);
 	if (before > GetCurrentTransactionStartTimestamp())
 		ereport(ERROR,

@@ -186,16 +186,6 @@ read_present_row(AuditReplay *replay)
 	return image;
 }
 
-static void
-require_time(FunctionCallInfo fcinfo, int argno)
-{
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"at\" must not be NULL"),
-				 errhint("Give the time of the wanted state.")));
-}
-
 /*
  * wanted_row returns the only row of a slot, NULL if it is empty.
  */
@@ -251,7 +241,7 @@ dbpatterns_audit_row_at(PG_FUNCTION_ARGS)
 
 	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
 	dbp_audit_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
-	require_time(fcinfo, 2);
+	dbp_audit_require_argument(fcinfo, 2, "at", "Give the time of the wanted state.");
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	replay_open(&replay, &reading, PG_GETARG_TIMESTAMPTZ(2));
 
@@ -397,7 +387,7 @@ dbpatterns_audit_table_at(PG_FUNCTION_ARGS)
 	Datum		params[2];
 
 	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
-	require_time(fcinfo, 1);
+	dbp_audit_require_argument(fcinfo, 1, "at", "Give the time of the wanted state.");
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	replay_open(&replay, &reading, PG_GETARG_TIMESTAMPTZ(1));
