@@ -35,8 +35,8 @@
 #include "utils/rel.h"
 
 /*
- * dbp_audit_is_trigger tells whether a trigger of our name is ours: without a
- * condition, and with our function.
+ * dbp_audit_is_trigger tells whether a trigger is ours, whatever its name: with
+ * our function, and without a condition.
  */
 bool
 dbp_audit_is_trigger(const Trigger *trigger)
@@ -194,8 +194,7 @@ dbp_audit_trigger_settings(Oid relid, int16 *events, char **argument, bool *alwa
 
 /*
  * dbp_audit_cover_partition gives a partition the truncate trigger of its root,
- * and tells whether that changed anything.  Callers of this and the next two:
- * SPI connected, tables closed.
+ * and tells whether that changed anything.
  */
 bool
 dbp_audit_cover_partition(Oid relid, Oid rootid)
