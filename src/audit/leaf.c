@@ -198,17 +198,13 @@ shape_hash(AuditLeaves *leaves, int shape)
 		DbpParam	param = DBP_PARAM(INT4OID, Int32GetDatum(shape));
 		StringInfoData buf;
 		AuditHash	hash;
-		const void *part;
-		Size		length;
 
 		initStringInfo(&buf);
 		if (dbp_audit_seal_read("SELECT jsonb_build_array(shape, relation, schema_name, table_name,"
 								" table_oid, columns, types, attnums, numbers, key)"
 								" FROM _dbpatterns.audit_shape WHERE shape = $1", 1, &param) > 0)
 			put_jsonb(&buf, DatumGetJsonbP(dbp_sql_value(0, 0, NULL)));
-		part = buf.data;
-		length = buf.len;
-		dbp_audit_sha256(leaves->ctx, &hash, 1, &part, &length);
+		dbp_audit_buffer_hash(leaves->ctx, &buf, &hash);
 		SPI_freetuptable(SPI_tuptable);
 		entry = hash_search(leaves->shapes, &shape, HASH_ENTER, &found);
 		entry->hash = hash;

@@ -229,8 +229,6 @@ write_block(Builder *builder, AuditPosition upto)
 {
 	AuditBlock *block = &builder->block;
 	DbpParam	params[16];
-	bytea	   *salts;
-	Size		length = (Size) block->leaves * sizeof(AuditSalt);
 
 	if (block->block == builder->pending->block)
 		delete_pending();
@@ -239,9 +237,6 @@ write_block(Builder *builder, AuditPosition upto)
 	block->sealed_at = GetCurrentTimestamp();
 	dbp_audit_merkle_root(&builder->tree, &block->root);
 	dbp_audit_block_hash(builder->ctx, block, &block->hash);
-	salts = palloc(VARHDRSZ + length);
-	SET_VARSIZE(salts, VARHDRSZ + length);
-	memcpy(VARDATA(salts), builder->salts, length);
 
 	params[0] = DBP_PARAM(INT8OID, Int64GetDatum(block->block));
 	params[1] = DBP_PARAM(INT8OID, Int64GetDatum(block->from.txn));
@@ -254,16 +249,17 @@ write_block(Builder *builder, AuditPosition upto)
 	params[8] = DBP_PARAM(INT4OID, Int32GetDatum(block->entries));
 	params[9] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(block->first_time));
 	params[10] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(block->last_time));
-	params[11] = DBP_PARAM(BYTEAOID, dbp_audit_hash_datum(&block->root));
-	params[12] = DBP_PARAM_OR_NULL(BYTEAOID, dbp_audit_hash_datum(&block->previous),
+	params[11] = DBP_PARAM(BYTEAOID, dbp_audit_bytea(&block->root, sizeof(AuditHash)));
+	params[12] = DBP_PARAM_OR_NULL(BYTEAOID, dbp_audit_bytea(&block->previous, sizeof(AuditHash)),
 								   block->block == 1);
-	params[13] = DBP_PARAM(BYTEAOID, dbp_audit_hash_datum(&block->hash));
+	params[13] = DBP_PARAM(BYTEAOID, dbp_audit_bytea(&block->hash, sizeof(AuditHash)));
 	params[14] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(block->sealed_at));
-	params[15] = DBP_PARAM(BYTEAOID, PointerGetDatum(salts));
+	params[15] = DBP_PARAM(BYTEAOID, dbp_audit_bytea(builder->salts,
+													 sizeof(AuditSalt) * block->leaves));
 	dbp_sql_query_latest("INSERT INTO _dbpatterns.audit_block VALUES"
 						 " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
 						 " $14, $15, $16)", 16, params);
-	pfree(salts);
+	pfree(DatumGetPointer(params[15].value));
 }
 
 /*
