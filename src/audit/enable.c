@@ -21,16 +21,13 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
-#include "compat/compat.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/registry.h"
 #include "core/sql.h"
 #include "core/trigger.h"
 #include "core/version.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -124,7 +121,6 @@ summarize(const char *argument, const char *operations, bool always)
 static void
 read_request(FunctionCallInfo fcinfo, Request *request)
 {
-
 	memset(request, 0, sizeof(*request));
 	request->options.exclude = dbp_column_list(array_argument(fcinfo, 1), "exclude");
 	request->options.redact = dbp_column_list(array_argument(fcinfo, 2), "redact");
@@ -141,22 +137,6 @@ read_request(FunctionCallInfo fcinfo, Request *request)
 }
 
 /*
- * require_owner raises unless a table exists (42P01) and belongs to the
- * current user (42501).  It takes no lock.
- */
-static void
-require_owner(Oid relid)
-{
-	char	   *name = dbp_relation_name_by_oid(relid);
-
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name),
-				 errhint("Run this as the owner of the table or as a superuser.")));
-}
-
-/*
  * lock_tree locks a table and everything below it, and returns all of them.
  * Rights come first, so that nobody waits for, and thereby blocks, a table of
  * somebody else; and once more after the wait.  Partitions are locked with
@@ -167,15 +147,15 @@ lock_tree(Oid relid, LOCKMODE mode)
 {
 	ListCell   *lc;
 
-	require_owner(relid);
+	dbp_require_owner(relid);
 	LockRelationOid(relid, mode);
-	require_owner(relid);
+	dbp_require_owner(relid);
 	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
 	{
 		/* One that is gone by now needs no check. */
 		if (get_rel_name(lfirst_oid(lc)) != NULL &&
 			!get_rel_relispartition(lfirst_oid(lc)))
-			require_owner(lfirst_oid(lc));
+			dbp_require_owner(lfirst_oid(lc));
 	}
 	return find_all_inheritors(relid, mode, NULL);
 }
@@ -244,7 +224,7 @@ check_table(Relation rel, Request *request)
 	int			natts = RelationGetDescr(rel)->natts;
 
 	require_auditable(rel);
-	dbp_require_owner(rel);
+	dbp_require_owner(RelationGetRelid(rel));
 	dbp_audit_resolve_options(&request->options, rel, palloc0(natts), palloc0(natts));
 
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
@@ -330,8 +310,6 @@ dbpatterns_audit_enable(PG_FUNCTION_ARGS)
 	dbp_check_version();
 	read_request(fcinfo, &request);
 
-	require_owner(relid);
-
 	SPI_connect();
 	tree = lock_tree(relid, ShareRowExclusiveLock);
 	changed = enable_table(relid, request);
@@ -401,7 +379,7 @@ disable_table(Oid relid)
 	bool		any;
 
 	if (!rel->rd_rel->relispartition)
-		dbp_require_owner(rel);
+		dbp_require_owner(relid);
 	if (row != NULL && !row->tgisclone)
 		shape = shape_under(rel, row);
 	table_close(rel, NoLock);
