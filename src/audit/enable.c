@@ -354,16 +354,6 @@ drop_triggers(Oid relid)
 	return any;
 }
 
-static int
-shape_under(Relation rel, const Trigger *row)
-{
-	AuditOptions options;
-	int			relation;
-
-	dbp_audit_parse_options(row->tgnargs > 0 ? row->tgargs[0] : NULL, &options);
-	return dbp_audit_relation_shape(rel, dbp_audit_key_columns(rel, &options), &relation);
-}
-
 /*
  * disable_table takes one table of the tree off the trail, and tells whether
  * it was on it.
@@ -376,12 +366,13 @@ disable_table(Oid relid)
 	Trigger    *row = dbp_find_trigger(rel, AUDIT_ROW_TRIGGER);
 	int			shape = 0;
 	DbpOwnerScope scope;
+	bool		this_life;
 	bool		any;
 
 	if (!rel->rd_rel->relispartition)
 		dbp_require_owner(relid);
 	if (row != NULL && !row->tgisclone)
-		shape = shape_under(rel, row);
+		shape = dbp_audit_last_shape(rel, &this_life);
 	table_close(rel, NoLock);
 
 	/* A partition may have an owner of its own; what covers it is ours. */
