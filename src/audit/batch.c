@@ -252,7 +252,7 @@ dbp_audit_batch_add(char op, int shape, CommandId command)
 	entry.shape = shape;
 	entry.command = command;
 
-	/* What concerns the whole table is found by its shape: see read.c. */
+	/* What concerns the whole table is found by its shape: see scan.c. */
 	if (op == AUDIT_TRUNCATE || op == AUDIT_MARKER)
 	{
 		entry.has_key = true;
