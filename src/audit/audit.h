@@ -332,6 +332,7 @@ extern void dbp_audit_push_member(JsonbParseState **state, const char *name,
 extern Jsonb *dbp_audit_today_image(AuditTrail *trail, AuditShape *shape, Jsonb *image);
 extern Jsonb *dbp_audit_record_key(AuditTrail *trail, AuditRecord *record);
 extern char *dbp_audit_today_name(AuditTrail *trail, AuditShape *shape, int column);
+extern char *dbp_audit_mark_of(JsonbValue *value);
 extern bool dbp_audit_value_known(JsonbValue *value);
 extern bool dbp_audit_is_redacted(JsonbValue *value);
 extern Jsonb *dbp_audit_known_values(Jsonb *image);

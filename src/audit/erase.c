@@ -101,22 +101,13 @@ find_columns(AuditTrail *trail, Relation root, ArrayType *columns)
 	return erase;
 }
 
-static bool
-string_equals(const JsonbValue *value, const char *string)
-{
-	return value->type == jbvString && value->val.string.len == strlen(string) &&
-		memcmp(value->val.string.val, string, value->val.string.len) == 0;
-}
-
 /* A value that is not there any more, or never was. */
 static bool
-is_gone(const JsonbValue *value)
+is_gone(JsonbValue *value)
 {
-	JsonbValue	kind;
+	char	   *mark = dbp_audit_mark_of(value);
 
-	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data) &&
-		getKeyJsonValueFromContainer(value->val.binary.data, "$dbp", 4, &kind) != NULL &&
-		(string_equals(&kind, "erased") || string_equals(&kind, "redacted"));
+	return mark != NULL && (strcmp(mark, "erased") == 0 || strcmp(mark, "redacted") == 0);
 }
 
 static bool
@@ -126,7 +117,8 @@ column_goes(Erasure *erasure, AuditShape *shape, const JsonbValue *name)
 		return true;
 	for (int i = 0; i < shape->ncolumns; i++)
 	{
-		if (string_equals(name, shape->columns[i]))
+		if (strlen(shape->columns[i]) == name->val.string.len &&
+			memcmp(shape->columns[i], name->val.string.val, name->val.string.len) == 0)
 			return erasure->erase[shape->numbers[i]];
 	}
 	return false;

@@ -156,11 +156,10 @@ partition_name(TimestampTz from)
 {
 	DbpParam	param = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(from));
 
-	dbp_sql_query("SELECT rtrim(to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD')"
-				  " || nullif(to_char($1 AT TIME ZONE 'UTC', '_HH24MI'), '_0000'))"
-				  ", to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD')", 1, &param);
-	return psprintf("audit_log_%s",
-					dbp_sql_text(0, 0) ? dbp_sql_text(0, 0) : dbp_sql_text(0, 1));
+	dbp_sql_query("SELECT 'audit_log_' || regexp_replace("
+				  "to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MI'), '_0000$', '')",
+				  1, &param);
+	return dbp_sql_text(0, 0);
 }
 
 static char *

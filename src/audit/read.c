@@ -244,11 +244,11 @@ dbp_audit_record_key(AuditTrail *trail, AuditRecord *record)
 }
 
 /*
- * mark_of returns the kind of mark that stands in place of a value, or NULL
- * for a value.
+ * dbp_audit_mark_of returns the kind of mark that stands in place of a value, or
+ * NULL for a value.
  */
-static char *
-mark_of(JsonbValue *value)
+char *
+dbp_audit_mark_of(JsonbValue *value)
 {
 	JsonbValue	kind;
 
@@ -266,7 +266,7 @@ mark_of(JsonbValue *value)
 bool
 dbp_audit_value_known(JsonbValue *value)
 {
-	char	   *mark = mark_of(value);
+	char	   *mark = dbp_audit_mark_of(value);
 
 	return mark == NULL || strcmp(mark, "jsonb") == 0 || strcmp(mark, "bytes") == 0;
 }
@@ -277,7 +277,7 @@ dbp_audit_value_known(JsonbValue *value)
 bool
 dbp_audit_is_redacted(JsonbValue *value)
 {
-	char	   *mark = mark_of(value);
+	char	   *mark = dbp_audit_mark_of(value);
 
 	return mark != NULL && strcmp(mark, "redacted") == 0;
 }
