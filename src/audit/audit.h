@@ -235,6 +235,8 @@ extern void dbp_audit_resolve_options(const AuditOptions *options, Relation root
 									  bool *skip, bool *redact);
 
 /* coverage.c */
+extern AuditEntry *dbp_audit_add_marker(int shape, const char *event, const char *detail,
+										const char *before);
 extern void dbp_audit_log_marker(int shape, const char *event, const char *detail);
 extern int	dbp_audit_last_shape(Relation root, bool *this_life);
 extern void dbp_audit_coverage(Relation rel, AuditCoverage *coverage);

@@ -20,9 +20,7 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "audit/seal.h"
-#include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "core/append.h"
@@ -30,7 +28,6 @@
 #include "libpq/pqformat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 
 /*
@@ -155,13 +152,10 @@ dbp_audit_change_blocks(pg_cryptohash_ctx *ctx, int64 change)
 void
 dbp_audit_change_log(int64 change, int shape, const char *event, const char *detail)
 {
-	AuditEntry *entry = dbp_audit_batch_add(AUDIT_MARKER, shape, GetCurrentCommandId(false));
-	char	   *text = psprintf("{\"event\": \"%s\", \"detail\": %s}", event, detail);
+	AuditEntry *entry = dbp_audit_add_marker(shape, event, detail, NULL);
 
 	entry->key_changed = true;
 	entry->old_row_key = (uint64) change;
-	dbp_audit_batch_image(&entry->new,
-						  DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))));
 	dbp_audit_batch_flush();
 }
 
