@@ -328,33 +328,6 @@ dbpatterns_audit_enable(PG_FUNCTION_ARGS)
 }
 
 /*
- * drop_triggers removes our triggers from a table, those the server cloned
- * excepted, and tells whether there were any.
- */
-static bool
-drop_triggers(Oid relid)
-{
-	static const char *const names[] = {
-		AUDIT_ROW_TRIGGER, AUDIT_TRUNCATE_TRIGGER
-	};
-	bool		any = false;
-
-	for (int i = 0; i < lengthof(names); i++)
-	{
-		Relation	rel = table_open(relid, NoLock);
-		Trigger    *trigger = dbp_find_trigger(rel, names[i]);
-		bool		drop = (trigger != NULL && !trigger->tgisclone);
-
-		table_close(rel, NoLock);
-		if (drop)
-			dbp_sql_command("DROP TRIGGER %s ON %s", names[i],
-							dbp_relation_name_by_oid(relid));
-		any |= drop;
-	}
-	return any;
-}
-
-/*
  * disable_table takes one table of the tree off the trail, and tells whether
  * it was on it.
  */
@@ -377,7 +350,8 @@ disable_table(Oid relid)
 
 	/* A partition may have an owner of its own; what covers it is ours. */
 	dbp_enter_owner(&scope, owner);
-	any = drop_triggers(relid);
+	any = dbp_audit_set_trigger(relid, AUDIT_ROW_TRIGGER, 0, NULL, false);
+	any |= dbp_audit_set_trigger(relid, AUDIT_TRUNCATE_TRIGGER, 0, NULL, false);
 	dbp_leave_owner(&scope);
 	if (shape != 0)
 	{
@@ -386,17 +360,6 @@ disable_table(Oid relid)
 		table_close(rel, NoLock);
 	}
 	return dbp_registry_remove(relid, "audit") || any;
-}
-
-static bool
-disable_tree(Oid relid)
-{
-	bool		any = false;
-	ListCell   *lc;
-
-	foreach(lc, lock_tree(relid, AccessExclusiveLock))
-		any |= disable_table(lfirst_oid(lc));
-	return any;
 }
 
 /*
@@ -414,6 +377,8 @@ Datum
 dbpatterns_audit_disable(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
+	bool		any = false;
+	ListCell   *lc;
 
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();
@@ -423,18 +388,11 @@ dbpatterns_audit_disable(PG_FUNCTION_ARGS)
 				 errmsg("%s is a partition", dbp_relation_name_by_oid(relid)),
 				 errhint("Disable auditing of the partitioned table it belongs to.")));
 	SPI_connect();
-	dbp_audit_ddl_silent = true;
-	PG_TRY();
-	{
-		if (!disable_tree(relid))
-			ereport(NOTICE,
-					(errmsg("table %s is not audited", dbp_relation_name_by_oid(relid))));
-	}
-	PG_FINALLY();
-	{
-		dbp_audit_ddl_silent = false;
-	}
-	PG_END_TRY();
+	foreach(lc, lock_tree(relid, AccessExclusiveLock))
+		any |= disable_table(lfirst_oid(lc));
+	if (!any)
+		ereport(NOTICE,
+				(errmsg("table %s is not audited", dbp_relation_name_by_oid(relid))));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
