@@ -117,7 +117,7 @@ COMMENT ON FUNCTION dbpatterns.audit_enable(regclass, name[], name[], text, text
     'logs every change of a table from now on';
 
 CREATE FUNCTION dbpatterns.audit_disable(target regclass) RETURNS void
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dbpatterns_audit_disable';
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_audit_disable';
 COMMENT ON FUNCTION dbpatterns.audit_disable(regclass) IS
     'stops logging changes of a table; its log entries stay';
 

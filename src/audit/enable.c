@@ -367,19 +367,21 @@ disable_table(Oid relid)
  * partitions and inheritance children.  Its log entries stay, and a marker
  * says who stopped it when.
  *
- * Raises 42P01 (there is no such table), 55000 (library and SQL versions
- * differ), 42809 (a partition), 42501 (not the owner).  Locks ACCESS EXCLUSIVE
- * on target and everything below it, as DROP TRIGGER
- * does.  Runs as the caller.  On a table that is not audited it changes
- * nothing and says so.
+ * Raises 22004 (target is NULL), 42P01 (there is no such table), 55000 (library
+ * and SQL versions differ), 42809 (a partition), 42501 (not the owner).  Locks
+ * ACCESS EXCLUSIVE on target and everything below it, as DROP TRIGGER does.
+ * Runs as the caller.  On a table that is not audited it changes nothing and
+ * says so.
  */
 Datum
 dbpatterns_audit_disable(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
+	Oid			relid;
 	bool		any = false;
 	ListCell   *lc;
 
+	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	relid = PG_GETARG_OID(0);
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();
 	if (get_rel_relispartition(relid))
