@@ -50,6 +50,7 @@ typedef struct Undo
 	int64		txn;
 	bool		dry_run;
 	bool		ddl;			/* the transaction did more than change rows */
+	bool		firing;			/* all entries are undone */
 	List	   *tables;			/* UndoTable */
 	ReturnSetInfo *result;
 	MemoryContext cxt;
@@ -352,27 +353,11 @@ fire_triggers(Undo *undo)
 {
 	EState	   *estate = CreateExecutorState();
 
-	PG_TRY();
-	{
-		AfterTriggerEndQuery(estate);
-		ExecResetTupleTable(estate->es_tupleTable, false);
-		ExecCloseResultRelations(estate);
-		FreeExecutorState(estate);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(undo->cxt);
-		error = CopyErrorData();
-		if (!undo->dry_run || !is_conflict(error->sqlerrcode))
-			PG_RE_THROW();
-
-		/* All is rolled back in a moment. */
-		FlushErrorState();
-		return_entry(undo, NULL, NULL, NULL, error->message);
-	}
-	PG_END_TRY();
+	undo->firing = true;
+	AfterTriggerEndQuery(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	ExecCloseResultRelations(estate);
+	FreeExecutorState(estate);
 }
 
 static void
@@ -409,9 +394,6 @@ undo_all(void *arg)
 		if (table->rel != NULL)
 			relation_close(table->rel, NoLock);
 	}
-	if (undo->ddl)
-		ereport(NOTICE,
-				(errmsg("the transaction also changed tables or their auditing, which is not undone")));
 }
 
 /*
@@ -457,11 +439,17 @@ dbpatterns_audit_undo(PG_FUNCTION_ARGS)
 	{
 		ErrorData  *error = dbp_attempt(undo_all, &undo, false);
 
-		if (error != NULL)
+		/* What AFTER triggers object to in the end belongs to no entry. */
+		if (error != NULL && undo.firing && is_conflict(error->sqlerrcode))
+			return_entry(&undo, NULL, NULL, NULL, error->message);
+		else if (error != NULL)
 			ReThrowError(error);
 	}
 	else
 		undo_all(&undo);
+	if (undo.ddl)
+		ereport(NOTICE,
+				(errmsg("the transaction also changed tables or their auditing, which is not undone")));
 	SPI_finish();
 	PG_RETURN_NULL();
 }
