@@ -330,8 +330,10 @@ require_interval(Interval *value, const char *argument, int64 at_least_hours)
 		interval_hours(value) < at_least_hours)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"%s\" must be at least %lld hours", argument,
-						(long long) at_least_hours),
+				 errmsg_plural("argument \"%s\" must be at least %lld hour",
+							   "argument \"%s\" must be at least %lld hours",
+							   (unsigned long) at_least_hours, argument,
+							   (long long) at_least_hours),
 				 errhint("Give a positive interval such as '1 month'.")));
 }
 
