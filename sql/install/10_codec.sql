@@ -11,6 +11,3 @@ CREATE FUNCTION dbpatterns.row_from_jsonb(base anyelement, image jsonb) RETURNS 
     LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION dbpatterns.row_from_jsonb(anyelement, jsonb) IS
     'row from its image; columns the image lacks are taken from base';
-
-GRANT EXECUTE ON FUNCTION dbpatterns.row_to_jsonb(record),
-    dbpatterns.row_from_jsonb(anyelement, jsonb) TO PUBLIC;

@@ -117,7 +117,7 @@ COMMENT ON FUNCTION dbpatterns.audit_enable(regclass, name[], name[], text, text
     'logs every change of a table from now on';
 
 CREATE FUNCTION dbpatterns.audit_disable(target regclass) RETURNS void
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'dbpatterns_audit_disable';
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_audit_disable';
 COMMENT ON FUNCTION dbpatterns.audit_disable(regclass) IS
     'stops logging changes of a table; its log entries stay';
 
@@ -145,7 +145,7 @@ CREATE PROCEDURE dbpatterns.audit_run(
     keep interval DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_audit_run';
 COMMENT ON PROCEDURE dbpatterns.audit_run(interval, interval, interval) IS
-    'creates log partitions ahead of time, drains the default ones, purges what is older than keep';
+    'creates log partitions ahead of time, drains the default one, purges what is older than keep';
 
 CREATE PROCEDURE dbpatterns.audit_purge(before timestamptz)
 LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_audit_purge';

@@ -237,6 +237,8 @@ extern void dbp_audit_resolve_options(const AuditOptions *options, Relation root
 									  bool *skip, bool *redact);
 
 /* coverage.c */
+extern AuditEntry *dbp_audit_add_marker(int shape, const char *event, const char *detail,
+										const char *before);
 extern void dbp_audit_log_marker(int shape, const char *event, const char *detail);
 extern int	dbp_audit_last_shape(Relation root, bool *this_life);
 extern void dbp_audit_coverage(Relation rel, AuditCoverage *coverage);
@@ -329,9 +331,12 @@ extern void dbp_audit_require_reader(Relation root);
 extern void dbp_audit_read_record(AuditTrail *trail, Datum *values, bool *isnull,
 								  AuditRecord *record);
 extern bool dbp_audit_image_value(Jsonb *image, const char *name, JsonbValue *value);
+extern void dbp_audit_push_member(JsonbParseState **state, const char *name,
+								  JsonbValue *value);
 extern Jsonb *dbp_audit_today_image(AuditTrail *trail, AuditShape *shape, Jsonb *image);
 extern Jsonb *dbp_audit_record_key(AuditTrail *trail, AuditRecord *record);
 extern char *dbp_audit_today_name(AuditTrail *trail, AuditShape *shape, int column);
+extern char *dbp_audit_mark_of(JsonbValue *value);
 extern bool dbp_audit_value_known(JsonbValue *value);
 extern bool dbp_audit_is_redacted(JsonbValue *value);
 extern Jsonb *dbp_audit_known_values(Jsonb *image);

@@ -266,7 +266,7 @@ dbp_audit_batch_add(char op, int shape, CommandId command)
 	entry.command = command;
 	entry.log = dbp_audit_write_log();
 
-	/* What concerns the whole table is found by its shape: see read.c. */
+	/* What concerns the whole table is found by its shape: see scan.c. */
 	if (op == AUDIT_TRUNCATE || op == AUDIT_MARKER)
 	{
 		entry.has_key = true;

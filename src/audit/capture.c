@@ -120,6 +120,7 @@ change_command(TriggerData *data)
 }
 
 /*
+/*
  * changed_by returns the number of the command that has changed the row again
  * that is new in a trigger: triggers of the user's fire before ours.
  */
@@ -138,26 +139,34 @@ changed_by(TriggerData *data)
 	return HeapTupleHeaderGetCmax(tuple->t_data);
 }
 
+/*
+ * add_entry adds the entry of a row, which is identified by its key in row.
+ */
+static AuditEntry *
+add_entry(AuditRelation *state, char op, Row row, CommandId command)
+{
+	AuditEntry *entry = dbp_audit_batch_add(op, state->shape, command);
+
+	entry->has_key = (state->nkeys > 0);
+	if (entry->has_key)
+		entry->row_key = row_key(state, row);
+	return entry;
+}
+
 static void
 log_insert(AuditRelation *state, TriggerData *data, Row new, CommandId command)
 {
-	AuditEntry *entry = dbp_audit_batch_add(AUDIT_INSERT, state->shape, command);
+	AuditEntry *entry = add_entry(state, AUDIT_INSERT, new, command);
 
 	entry->changed_by = changed_by(data);
-	entry->has_key = (state->nkeys > 0);
-	if (entry->has_key)
-		entry->row_key = row_key(state, new);
 	set_image(state, &entry->new, new, NULL);
 }
 
 static void
 log_delete(AuditRelation *state, Row old, CommandId command)
 {
-	AuditEntry *entry = dbp_audit_batch_add(AUDIT_DELETE, state->shape, command);
+	AuditEntry *entry = add_entry(state, AUDIT_DELETE, old, command);
 
-	entry->has_key = (state->nkeys > 0);
-	if (entry->has_key)
-		entry->row_key = row_key(state, old);
 	set_image(state, &entry->old, old, NULL);
 }
 
@@ -203,12 +212,9 @@ log_update(AuditRelation *state, TriggerData *data, Row old, Row new, CommandId 
 		return;
 
 	whole = state->options.full || key_changed || state->nkeys == 0;
-	entry = dbp_audit_batch_add(AUDIT_UPDATE, state->shape, command);
-	entry->has_key = (state->nkeys > 0);
+	entry = add_entry(state, AUDIT_UPDATE, new, command);
 	entry->key_changed = key_changed;
 	entry->changed_by = changed_by(data);
-	if (entry->has_key)
-		entry->row_key = row_key(state, new);
 	if (key_changed)
 		entry->old_row_key = row_key(state, old);
 	set_image(state, &entry->old, old, whole ? NULL : changed);
@@ -314,25 +320,24 @@ log_truncated_rows(Relation rel, Trigger *trigger)
 static void
 set_truncate_image(AuditEntry *entry, const char *partition, int64 rows)
 {
-	StringInfoData text;
+	StringInfoData image;
 
-	initStringInfo(&text);
+	if (partition == NULL && rows < 0)
+		return;
+	initStringInfo(&image);
+	appendStringInfoChar(&image, '{');
 	if (partition != NULL)
 	{
-		appendStringInfoString(&text, ", \"partition\": ");
-		escape_json(&text, partition);
+		appendStringInfoString(&image, "\"partition\": ");
+		escape_json(&image, partition);
 	}
 	if (rows >= 0)
-		appendStringInfo(&text, ", \"rows\": %lld", (long long) rows);
-	if (text.len > 0)
-	{
-		text.		data[0] = '{';
-
-		appendStringInfoChar(&text, '}');
-		dbp_audit_batch_image(&entry->new,
-							  DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-																 CStringGetDatum(text.data))));
-	}
+		appendStringInfo(&image, "%s\"rows\": %lld", partition != NULL ? ", " : "",
+						 (long long) rows);
+	appendStringInfoChar(&image, '}');
+	dbp_audit_batch_image(&entry->new,
+						  DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+															 CStringGetDatum(image.data))));
 }
 
 static void
@@ -421,13 +426,14 @@ log_truncate(TriggerData *data)
  * TRUNCATE it logs the truncation.  Entries are in the log when the transaction
  * commits, or earlier (see batch.c).  Its only argument is a JSON object with
  * the options exclude, redact, key (arrays of column names), capture ('diff'
- * or 'full') and truncate_rows; none means the defaults.
+ * or 'full'), truncate_rows and operations (letters to log of those it is
+ * called for); none means the defaults.
  *
- * Raises 39P01 when called otherwise, 22P02 or 22023 for a bad argument, 42703 when a
- * column named there is gone, 42809 on a table of ours, 55000 when library
- * and SQL objects have different versions.  Locks RowExclusiveLock on the
- * current partitions of the log.  Runs as the caller, who needs no right on
- * the log.
+ * Raises 39P01 when called otherwise, 22P02 or 22023 for a bad argument, 42703
+ * when a column named there is gone, 42809 on a table of ours, 55000 when
+ * library and SQL objects have different versions, 25006 in a read-only
+ * transaction.  Locks ROW EXCLUSIVE on the current partition of the log when
+ * entries are written.  Runs as the caller, who needs no right on the log.
  */
 Datum
 dbpatterns_audit_trigger(PG_FUNCTION_ARGS)

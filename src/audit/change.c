@@ -20,9 +20,7 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "audit/seal.h"
-#include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "core/append.h"
@@ -30,7 +28,6 @@
 #include "libpq/pqformat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 
 /*
@@ -56,8 +53,9 @@ dbp_audit_change_keep(int64 change, int64 block, int leaf, int step,
 	params[1] = DBP_PARAM(INT4OID, Int32GetDatum(leaf));
 	params[2] = DBP_PARAM(INT4OID, Int32GetDatum(step));
 	params[3] = DBP_PARAM(INT8OID, Int64GetDatum(change));
-	params[4] = DBP_PARAM(BYTEAOID, dbp_audit_hash_datum(hash));
-	params[5] = DBP_PARAM_OR_NULL(BYTEAOID, now ? dbp_audit_hash_datum(now) : (Datum) 0,
+	params[4] = DBP_PARAM(BYTEAOID, dbp_audit_bytea(hash, sizeof(AuditHash)));
+	params[5] = DBP_PARAM_OR_NULL(BYTEAOID,
+								  now ? dbp_audit_bytea(now, sizeof(AuditHash)) : (Datum) 0,
 								  now == NULL);
 	dbp_sql_query_latest("INSERT INTO _dbpatterns.audit_leaf VALUES ($1, $2, $3, $4, $5, $6)",
 						 6, params);
@@ -69,17 +67,14 @@ dbp_audit_change_keep(int64 change, int64 block, int leaf, int step,
 void
 dbp_audit_change_salts(const AuditBlock *block)
 {
-	Size		length = (Size) block->leaves * sizeof(AuditSalt);
-	bytea	   *salts = palloc(VARHDRSZ + length);
 	DbpParam	params[2];
 
-	SET_VARSIZE(salts, VARHDRSZ + length);
-	memcpy(VARDATA(salts), block->salts, length);
 	params[0] = DBP_PARAM(INT8OID, Int64GetDatum(block->block));
-	params[1] = DBP_PARAM(BYTEAOID, PointerGetDatum(salts));
+	params[1] = DBP_PARAM(BYTEAOID, dbp_audit_bytea(block->salts,
+													sizeof(AuditSalt) * block->leaves));
 	dbp_audit_log_change("UPDATE _dbpatterns.audit_block SET salts = $2 WHERE block = $1",
 						 2, params);
-	pfree(salts);
+	pfree(DatumGetPointer(params[1].value));
 }
 
 /*
@@ -92,8 +87,6 @@ change_digest(pg_cryptohash_ctx *ctx, int64 change, int64 block)
 	uint64		rows;
 	StringInfoData buf;
 	AuditHash	hash;
-	const void *part;
-	Size		length;
 	char	   *hex = palloc(sizeof(AuditHash) * 2 + 1);
 
 	params[0] = DBP_PARAM(INT8OID, Int64GetDatum(change));
@@ -115,9 +108,7 @@ change_digest(pg_cryptohash_ctx *ctx, int64 change, int64 block)
 		}
 	}
 	SPI_freetuptable(SPI_tuptable);
-	part = buf.data;
-	length = buf.len;
-	dbp_audit_sha256(ctx, &hash, 1, &part, &length);
+	dbp_audit_buffer_hash(ctx, &buf, &hash);
 	pfree(buf.data);
 	hex[hex_encode((const char *) hash.bytes, sizeof(hash.bytes), hex)] = '\0';
 	return hex;
@@ -161,13 +152,10 @@ dbp_audit_change_blocks(pg_cryptohash_ctx *ctx, int64 change)
 void
 dbp_audit_change_log(int64 change, int shape, const char *event, const char *detail)
 {
-	AuditEntry *entry = dbp_audit_batch_add(AUDIT_MARKER, shape, GetCurrentCommandId(false));
-	char	   *text = psprintf("{\"event\": \"%s\", \"detail\": %s}", event, detail);
+	AuditEntry *entry = dbp_audit_add_marker(shape, event, detail, NULL);
 
 	entry->key_changed = true;
 	entry->old_row_key = (uint64) change;
-	dbp_audit_batch_image(&entry->new,
-						  DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))));
 	dbp_audit_batch_flush();
 }
 

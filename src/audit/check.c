@@ -19,7 +19,6 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/event_trigger.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/registry.h"
@@ -112,22 +111,6 @@ setting_has(Oid relid, const char *option, const char *pattern)
 }
 
 /*
- * trigger_by_hand returns a row trigger of ours with a name of the user's.
- */
-static Trigger *
-trigger_by_hand(Relation rel)
-{
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-	{
-		Trigger    *trigger = dbp_copy_trigger(&rel->trigdesc->triggers[i]);
-
-		if (TRIGGER_FOR_ROW(trigger->tgtype) && dbp_audit_is_trigger(trigger))
-			return trigger;
-	}
-	return NULL;
-}
-
-/*
  * parse_options reads a trigger's argument, which a user may have written; a
  * bad one is a finding.
  */
@@ -155,7 +138,7 @@ check_table(FunctionCallInfo fcinfo, Oid relid)
 		return;
 	row = dbp_find_trigger(rel, AUDIT_ROW_TRIGGER);
 	if (row == NULL)
-		row = trigger_by_hand(rel);
+		row = dbp_audit_own_trigger(rel, TRIGGER_TYPE_ROW);
 	if (row != NULL && !dbp_audit_is_trigger(row))
 		dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name(rel),
 					"the row trigger is not the one audit_enable created, changes may not be logged",
@@ -170,7 +153,7 @@ check_table(FunctionCallInfo fcinfo, Oid relid)
 			dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name(rel),
 						"the row trigger is disabled, changes are not logged",
 						psprintf("ALTER TABLE %s ENABLE TRIGGER %s",
-								 dbp_relation_name(rel), AUDIT_ROW_TRIGGER));
+								 dbp_relation_name(rel), quote_identifier(row->tgname)));
 		if (setting_has(relid, "operations", "%T%") && !fires(rel, AUDIT_TRUNCATE_TRIGGER))
 			dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name(rel),
 						"the truncate trigger is missing or disabled, TRUNCATE is not logged",

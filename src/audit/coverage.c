@@ -36,12 +36,12 @@
 #include "utils/rel.h"
 
 /*
- * add_marker adds an event that is no row change to what will be logged.
- * detail and before are JSON objects in text or NULL.  Its time is now: the
- * statement may have begun long ago, and then waited for a lock.
+ * dbp_audit_add_marker adds an event that is no row change to what will be
+ * logged.  detail and before are JSON objects in text or NULL.  Its time is
+ * now: the statement may have begun long ago, and then waited for a lock.
  */
-static void
-add_marker(int shape, const char *event, const char *detail, const char *before)
+AuditEntry *
+dbp_audit_add_marker(int shape, const char *event, const char *detail, const char *before)
 {
 	StringInfoData text;
 	AuditEntry *entry;
@@ -59,6 +59,7 @@ add_marker(int shape, const char *event, const char *detail, const char *before)
 	entry = dbp_audit_batch_add(AUDIT_MARKER, shape, GetCurrentCommandId(false));
 	entry->statement_time = GetCurrentTimestamp();
 	dbp_audit_batch_image(&entry->new, DatumGetJsonbP(image));
+	return entry;
 }
 
 /*
@@ -68,7 +69,7 @@ add_marker(int shape, const char *event, const char *detail, const char *before)
 void
 dbp_audit_log_marker(int shape, const char *event, const char *detail)
 {
-	add_marker(shape, event, detail, NULL);
+	(void) dbp_audit_add_marker(shape, event, detail, NULL);
 	dbp_audit_batch_flush();
 }
 
@@ -267,7 +268,7 @@ dbp_audit_log_coverage(Relation root, int shape, const char *event, const char *
 	before = known_coverage(root, "", now, &same);
 	if (!same)
 		keep_coverage(root, "", now);
-	add_marker(shape, event, detail, before);
+	(void) dbp_audit_add_marker(shape, event, detail, before);
 	dbp_audit_batch_flush();
 }
 
@@ -305,7 +306,7 @@ follow_table(Relation root, Relation rel, AuditCoverage *coverage, AuditCoverage
 		appendStringInfo(&detail, ", %s", now + 1);
 		now = detail.data;
 	}
-	add_marker(shape, "triggers changed", now, before);
+	(void) dbp_audit_add_marker(shape, "triggers changed", now, before);
 	return true;
 }
 

@@ -21,16 +21,13 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
-#include "compat/compat.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/registry.h"
 #include "core/sql.h"
 #include "core/trigger.h"
 #include "core/version.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -124,7 +121,6 @@ summarize(const char *argument, const char *operations, bool always)
 static void
 read_request(FunctionCallInfo fcinfo, Request *request)
 {
-
 	memset(request, 0, sizeof(*request));
 	request->options.exclude = dbp_column_list(array_argument(fcinfo, 1), "exclude");
 	request->options.redact = dbp_column_list(array_argument(fcinfo, 2), "redact");
@@ -141,22 +137,6 @@ read_request(FunctionCallInfo fcinfo, Request *request)
 }
 
 /*
- * require_owner raises unless a table exists (42P01) and belongs to the
- * current user (42501).  It takes no lock.
- */
-static void
-require_owner(Oid relid)
-{
-	char	   *name = dbp_relation_name_by_oid(relid);
-
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name),
-				 errhint("Run this as the owner of the table or as a superuser.")));
-}
-
-/*
  * lock_tree locks a table and everything below it, and returns all of them.
  * Rights come first, so that nobody waits for, and thereby blocks, a table of
  * somebody else; and once more after the wait.  Partitions are locked with
@@ -167,15 +147,15 @@ lock_tree(Oid relid, LOCKMODE mode)
 {
 	ListCell   *lc;
 
-	require_owner(relid);
+	dbp_require_owner(relid);
 	LockRelationOid(relid, mode);
-	require_owner(relid);
+	dbp_require_owner(relid);
 	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
 	{
 		/* One that is gone by now needs no check. */
 		if (get_rel_name(lfirst_oid(lc)) != NULL &&
 			!get_rel_relispartition(lfirst_oid(lc)))
-			require_owner(lfirst_oid(lc));
+			dbp_require_owner(lfirst_oid(lc));
 	}
 	return find_all_inheritors(relid, mode, NULL);
 }
@@ -244,7 +224,7 @@ check_table(Relation rel, Request *request)
 	int			natts = RelationGetDescr(rel)->natts;
 
 	require_auditable(rel);
-	dbp_require_owner(rel);
+	dbp_require_owner(RelationGetRelid(rel));
 	dbp_audit_resolve_options(&request->options, rel, palloc0(natts), palloc0(natts));
 
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
@@ -324,17 +304,11 @@ dbpatterns_audit_enable(PG_FUNCTION_ARGS)
 	List	   *tree;
 	ListCell   *lc;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"target\" must not be NULL"),
-				 errhint("Name the table to audit.")));
+	dbp_audit_require_argument(fcinfo, 0, "target", "Name the table to audit.");
 	relid = PG_GETARG_OID(0);
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();
 	read_request(fcinfo, &request);
-
-	require_owner(relid);
 
 	SPI_connect();
 	tree = lock_tree(relid, ShareRowExclusiveLock);
@@ -354,43 +328,6 @@ dbpatterns_audit_enable(PG_FUNCTION_ARGS)
 }
 
 /*
- * drop_triggers removes our triggers from a table, those the server cloned
- * excepted, and tells whether there were any.
- */
-static bool
-drop_triggers(Oid relid)
-{
-	static const char *const names[] = {
-		AUDIT_ROW_TRIGGER, AUDIT_TRUNCATE_TRIGGER
-	};
-	bool		any = false;
-
-	for (int i = 0; i < lengthof(names); i++)
-	{
-		Relation	rel = table_open(relid, NoLock);
-		Trigger    *trigger = dbp_find_trigger(rel, names[i]);
-		bool		drop = (trigger != NULL && !trigger->tgisclone);
-
-		table_close(rel, NoLock);
-		if (drop)
-			dbp_sql_command("DROP TRIGGER %s ON %s", names[i],
-							dbp_relation_name_by_oid(relid));
-		any |= drop;
-	}
-	return any;
-}
-
-static int
-shape_under(Relation rel, const Trigger *row)
-{
-	AuditOptions options;
-	int			relation;
-
-	dbp_audit_parse_options(row->tgnargs > 0 ? row->tgargs[0] : NULL, &options);
-	return dbp_audit_relation_shape(rel, dbp_audit_key_columns(rel, &options), &relation);
-}
-
-/*
  * disable_table takes one table of the tree off the trail, and tells whether
  * it was on it.
  */
@@ -402,17 +339,19 @@ disable_table(Oid relid)
 	Trigger    *row = dbp_find_trigger(rel, AUDIT_ROW_TRIGGER);
 	int			shape = 0;
 	DbpOwnerScope scope;
+	bool		this_life;
 	bool		any;
 
 	if (!rel->rd_rel->relispartition)
-		dbp_require_owner(rel);
+		dbp_require_owner(relid);
 	if (row != NULL && !row->tgisclone)
-		shape = shape_under(rel, row);
+		shape = dbp_audit_last_shape(rel, &this_life);
 	table_close(rel, NoLock);
 
 	/* A partition may have an owner of its own; what covers it is ours. */
 	dbp_enter_owner(&scope, owner);
-	any = drop_triggers(relid);
+	any = dbp_audit_set_trigger(relid, AUDIT_ROW_TRIGGER, 0, NULL, false);
+	any |= dbp_audit_set_trigger(relid, AUDIT_TRUNCATE_TRIGGER, 0, NULL, false);
 	dbp_leave_owner(&scope);
 	if (shape != 0)
 	{
@@ -423,33 +362,26 @@ disable_table(Oid relid)
 	return dbp_registry_remove(relid, "audit") || any;
 }
 
-static bool
-disable_tree(Oid relid)
-{
-	bool		any = false;
-	ListCell   *lc;
-
-	foreach(lc, lock_tree(relid, AccessExclusiveLock))
-		any |= disable_table(lfirst_oid(lc));
-	return any;
-}
-
 /*
  * audit_disable(target regclass) stops logging changes of target, of its
  * partitions and inheritance children.  Its log entries stay, and a marker
  * says who stopped it when.
  *
- * Raises 42P01 (there is no such table), 55000 (library and SQL versions
- * differ), 42809 (a partition), 42501 (not the owner).  Locks ACCESS EXCLUSIVE
- * on target and everything below it, as DROP TRIGGER
- * does.  Runs as the caller.  On a table that is not audited it changes
- * nothing and says so.
+ * Raises 22004 (target is NULL), 42P01 (there is no such table), 55000 (library
+ * and SQL versions differ), 42809 (a partition), 42501 (not the owner).  Locks
+ * ACCESS EXCLUSIVE on target and everything below it, as DROP TRIGGER does.
+ * Runs as the caller.  On a table that is not audited it changes nothing and
+ * says so.
  */
 Datum
 dbpatterns_audit_disable(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
+	Oid			relid;
+	bool		any = false;
+	ListCell   *lc;
 
+	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	relid = PG_GETARG_OID(0);
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();
 	if (get_rel_relispartition(relid))
@@ -458,18 +390,11 @@ dbpatterns_audit_disable(PG_FUNCTION_ARGS)
 				 errmsg("%s is a partition", dbp_relation_name_by_oid(relid)),
 				 errhint("Disable auditing of the partitioned table it belongs to.")));
 	SPI_connect();
-	dbp_audit_ddl_silent = true;
-	PG_TRY();
-	{
-		if (!disable_tree(relid))
-			ereport(NOTICE,
-					(errmsg("table %s is not audited", dbp_relation_name_by_oid(relid))));
-	}
-	PG_FINALLY();
-	{
-		dbp_audit_ddl_silent = false;
-	}
-	PG_END_TRY();
+	foreach(lc, lock_tree(relid, AccessExclusiveLock))
+		any |= disable_table(lfirst_oid(lc));
+	if (!any)
+		ereport(NOTICE,
+				(errmsg("table %s is not audited", dbp_relation_name_by_oid(relid))));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -101,22 +101,13 @@ find_columns(AuditTrail *trail, Relation root, ArrayType *columns)
 	return erase;
 }
 
-static bool
-string_equals(const JsonbValue *value, const char *string)
-{
-	return value->type == jbvString && value->val.string.len == strlen(string) &&
-		memcmp(value->val.string.val, string, value->val.string.len) == 0;
-}
-
 /* A value that is not there any more, or never was. */
 static bool
-is_gone(const JsonbValue *value)
+is_gone(JsonbValue *value)
 {
-	JsonbValue	kind;
+	char	   *mark = dbp_audit_mark_of(value);
 
-	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data) &&
-		getKeyJsonValueFromContainer(value->val.binary.data, "$dbp", 4, &kind) != NULL &&
-		(string_equals(&kind, "erased") || string_equals(&kind, "redacted"));
+	return mark != NULL && (strcmp(mark, "erased") == 0 || strcmp(mark, "redacted") == 0);
 }
 
 static bool
@@ -126,7 +117,8 @@ column_goes(Erasure *erasure, AuditShape *shape, const JsonbValue *name)
 		return true;
 	for (int i = 0; i < shape->ncolumns; i++)
 	{
-		if (string_equals(name, shape->columns[i]))
+		if (strlen(shape->columns[i]) == name->val.string.len &&
+			memcmp(shape->columns[i], name->val.string.val, name->val.string.len) == 0)
 			return erasure->erase[shape->numbers[i]];
 	}
 	return false;
@@ -429,21 +421,6 @@ erase_detail(Erasure *erasure, int64 n, ArrayType *columns, const char *reason)
 	return text.data;
 }
 
-static void
-require_arguments(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("arguments \"target\" and \"key\" must not be NULL"),
-				 errhint("Name a table and give the key of one of its rows as a JSON object.")));
-	if (PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"reason\" must not be NULL"),
-				 errhint("Say why, without personal data: the reason is logged.")));
-}
-
 /*
  * audit_erase(target regclass, key jsonb, reason text, columns name[]) erases
  * values of a row from all its log entries, under former and later keys, too,
@@ -474,7 +451,10 @@ dbpatterns_audit_erase(PG_FUNCTION_ARGS)
 	int64		n;
 	char	   *detail = NULL;
 
-	require_arguments(fcinfo);
+	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	dbp_audit_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
+	dbp_audit_require_argument(fcinfo, 2, "reason",
+							   "Say why, without personal data: the reason is logged.");
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	erasure.trail = reading.trail;
 	probes = dbp_audit_probes(reading.trail, reading.root, PG_GETARG_JSONB_P(1));

@@ -190,7 +190,6 @@ dbp_audit_entry_payload(StringInfo buf, const int64 *row_key, const int64 *old_r
 static const AuditHash *
 shape_hash(AuditLeaves *leaves, int shape)
 {
-	bool		found;
 	ShapeHash  *entry = hash_search(leaves->shapes, &shape, HASH_FIND, NULL);
 
 	if (entry == NULL)
@@ -198,19 +197,15 @@ shape_hash(AuditLeaves *leaves, int shape)
 		DbpParam	param = DBP_PARAM(INT4OID, Int32GetDatum(shape));
 		StringInfoData buf;
 		AuditHash	hash;
-		const void *part;
-		Size		length;
 
 		initStringInfo(&buf);
 		if (dbp_audit_seal_read("SELECT jsonb_build_array(shape, relation, schema_name, table_name,"
 								" table_oid, columns, types, attnums, numbers, key)"
 								" FROM _dbpatterns.audit_shape WHERE shape = $1", 1, &param) > 0)
 			put_jsonb(&buf, DatumGetJsonbP(dbp_sql_value(0, 0, NULL)));
-		part = buf.data;
-		length = buf.len;
-		dbp_audit_sha256(leaves->ctx, &hash, 1, &part, &length);
+		dbp_audit_buffer_hash(leaves->ctx, &buf, &hash);
 		SPI_freetuptable(SPI_tuptable);
-		entry = hash_search(leaves->shapes, &shape, HASH_ENTER, &found);
+		entry = hash_search(leaves->shapes, &shape, HASH_ENTER, NULL);
 		entry->hash = hash;
 	}
 	return &entry->hash;
@@ -254,13 +249,6 @@ dbp_audit_leaves_open(AuditPosition from, AuditPosition upto)
 }
 
 static Datum
-column(AuditLeaves *leaves, int number, bool *isnull)
-{
-	*isnull = leaves->isnull[number];
-	return leaves->values[number];
-}
-
-static Datum
 value(AuditLeaves *leaves, int number)
 {
 	return leaves->values[number];
@@ -269,20 +257,16 @@ value(AuditLeaves *leaves, int number)
 static Jsonb *
 jsonb_or_null(AuditLeaves *leaves, int number)
 {
-	bool		isnull;
-	Datum		datum = column(leaves, number, &isnull);
-
-	return isnull ? NULL : DatumGetJsonbP(datum);
+	return leaves->isnull[number] ? NULL : DatumGetJsonbP(value(leaves, number));
 }
 
 static int64 *
 int64_or_null(AuditLeaves *leaves, int number, int64 *space)
 {
-	bool		isnull;
-	Datum		datum = column(leaves, number, &isnull);
-
-	*space = isnull ? 0 : DatumGetInt64(datum);
-	return isnull ? NULL : space;
+	if (leaves->isnull[number])
+		return NULL;
+	*space = DatumGetInt64(value(leaves, number));
+	return space;
 }
 
 static void
@@ -299,12 +283,9 @@ put_who(AuditLeaves *leaves)
 	put_int64(buf, int64_or_null(leaves, COL_QUERY_ID, &query_id));
 	for (int i = COL_CLIENT_ADDR; i <= COL_APPLICATION_NAME; i++)
 	{
-		bool		isnull;
-		Datum		datum = column(leaves, i, &isnull);
-
-		pq_sendbyte(buf, !isnull);
-		if (!isnull)
-			put_text(buf, DatumGetTextPP(datum));
+		pq_sendbyte(buf, !leaves->isnull[i]);
+		if (!leaves->isnull[i])
+			put_text(buf, DatumGetTextPP(value(leaves, i)));
 	}
 	put_jsonb(buf, jsonb_or_null(leaves, COL_CONTEXT));
 }

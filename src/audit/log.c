@@ -156,11 +156,10 @@ partition_name(TimestampTz from)
 {
 	DbpParam	param = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(from));
 
-	dbp_sql_query("SELECT rtrim(to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD')"
-				  " || nullif(to_char($1 AT TIME ZONE 'UTC', '_HH24MI'), '_0000'))"
-				  ", to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD')", 1, &param);
-	return psprintf("audit_log_%s",
-					dbp_sql_text(0, 0) ? dbp_sql_text(0, 0) : dbp_sql_text(0, 1));
+	dbp_sql_query("SELECT 'audit_log_' || regexp_replace("
+				  "to_char($1 AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MI'), '_0000$', '')",
+				  1, &param);
+	return dbp_sql_text(0, 0);
 }
 
 static char *
@@ -331,8 +330,10 @@ require_interval(Interval *value, const char *argument, int64 at_least_hours)
 		interval_hours(value) < at_least_hours)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"%s\" must be at least %lld hours", argument,
-						(long long) at_least_hours),
+				 errmsg_plural("argument \"%s\" must be at least %lld hour",
+							   "argument \"%s\" must be at least %lld hours",
+							   (unsigned long) at_least_hours, argument,
+							   (long long) at_least_hours),
 				 errhint("Give a positive interval such as '1 month'.")));
 }
 
@@ -364,11 +365,8 @@ dbpatterns_audit_run(PG_FUNCTION_ARGS)
 	TimestampTz upto;
 	int64		created = 0;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("arguments \"every\" and \"ahead\" must not be NULL"),
-				 errhint("Leave them out for the defaults.")));
+	dbp_audit_require_argument(fcinfo, 0, "every", "Leave it out for the default.");
+	dbp_audit_require_argument(fcinfo, 1, "ahead", "Leave it out for the default.");
 	every = *PG_GETARG_INTERVAL_P(0);
 	ahead = *PG_GETARG_INTERVAL_P(1);
 	require_interval(&every, "every", 1);
@@ -506,11 +504,8 @@ dbpatterns_audit_purge(PG_FUNCTION_ARGS)
 	bool		nonatomic = can_commit(fcinfo);
 	TimestampTz before;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"before\" must not be NULL"),
-				 errhint("Entries of transactions that began before this time are removed.")));
+	dbp_audit_require_argument(fcinfo, 0, "before",
+							   "Entries of transactions that began before this time are removed.");
 	before = PG_GETARG_TIMESTAMPTZ(0);
 	if (before > GetCurrentTransactionStartTimestamp())
 		ereport(ERROR,

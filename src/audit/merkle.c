@@ -74,6 +74,18 @@ dbp_audit_sha256(pg_cryptohash_ctx *ctx, AuditHash *hash, int n,
 }
 
 /*
+ * dbp_audit_buffer_hash hashes a buffer.
+ */
+void
+dbp_audit_buffer_hash(pg_cryptohash_ctx *ctx, const StringInfoData *buf, AuditHash *hash)
+{
+	const void *parts[] = {buf->data};
+	Size		lengths[] = {buf->len};
+
+	dbp_audit_sha256(ctx, hash, 1, parts, lengths);
+}
+
+/*
  * dbp_audit_payload_hash hashes what an erasure may change.
  */
 void
@@ -112,8 +124,6 @@ void
 dbp_audit_block_hash(pg_cryptohash_ctx *ctx, const AuditBlock *block, AuditHash *hash)
 {
 	StringInfoData buf;
-	const void *part;
-	Size		length;
 
 	initStringInfo(&buf);
 	pq_sendbyte(&buf, 2);
@@ -129,9 +139,7 @@ dbp_audit_block_hash(pg_cryptohash_ctx *ctx, const AuditBlock *block, AuditHash 
 	send_hash(&buf, &block->root);
 	send_hash(&buf, &block->previous);
 	pq_sendint64(&buf, block->sealed_at);
-	part = buf.data;
-	length = buf.len;
-	dbp_audit_sha256(ctx, hash, 1, &part, &length);
+	dbp_audit_buffer_hash(ctx, &buf, hash);
 	pfree(buf.data);
 }
 
@@ -196,14 +204,14 @@ dbp_audit_same_hash(const AuditHash *a, const AuditHash *b)
 }
 
 /*
- * dbp_audit_hash_datum returns a hash as bytea.
+ * dbp_audit_bytea returns bytes as bytea.
  */
 Datum
-dbp_audit_hash_datum(const AuditHash *hash)
+dbp_audit_bytea(const void *bytes, Size length)
 {
-	bytea	   *result = palloc(VARHDRSZ + sizeof(AuditHash));
+	bytea	   *result = palloc(VARHDRSZ + length);
 
-	SET_VARSIZE(result, VARHDRSZ + sizeof(AuditHash));
-	memcpy(VARDATA(result), hash, sizeof(AuditHash));
+	SET_VARSIZE(result, VARHDRSZ + length);
+	memcpy(VARDATA(result), bytes, length);
 	return PointerGetDatum(result);
 }

@@ -17,15 +17,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "audit/audit.h"
 #include "catalog/pg_type.h"
 #include "core/names.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/resowner.h"
 
 /*
  * fits tells whether a key object has exactly the given names.
@@ -39,8 +36,7 @@ fits(Jsonb *key, char **names, int n)
 		return false;
 	for (int i = 0; i < n; i++)
 	{
-		if (getKeyJsonValueFromContainer(&key->root, names[i], strlen(names[i]),
-										 &unused) == NULL)
+		if (!dbp_audit_image_value(key, names[i], &unused))
 			return false;
 	}
 	return true;
@@ -53,37 +49,43 @@ static Jsonb *
 rename_key(Jsonb *key, char **given, AuditKeyDef *def)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue *result;
+	JsonbValue	value;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < def->n; i++)
 	{
-		JsonbValue	name;
-		JsonbValue	value;
-
-		name.type = jbvString;
-		name.val.string.val = def->names[i];
-		name.val.string.len = strlen(def->names[i]);
-		pushJsonbValue(&state, WJB_KEY, &name);
-		getKeyJsonValueFromContainer(&key->root, given[i], strlen(given[i]), &value);
-		pushJsonbValue(&state, WJB_VALUE, &value);
+		(void) dbp_audit_image_value(key, given[i], &value);
+		dbp_audit_push_member(&state, def->names[i], &value);
 	}
-	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(result);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
+
+/* What fill_probe works on. */
+typedef struct Filling
+{
+	AuditTrail *trail;
+	Oid			owner;
+	AuditKeyDef *def;
+	Jsonb	   *key;
+	AuditProbe *probe;
+} Filling;
 
 /*
  * fill_probe reads a key's values by their types, which gives them the form
  * they have in the log.
  */
 static void
-fill_probe(AuditTrail *trail, Oid owner, AuditKeyDef *def, Jsonb *key, AuditProbe *probe)
+fill_probe(void *arg)
 {
+	Filling    *filling = arg;
+	AuditKeyDef *def = filling->def;
+	AuditProbe *probe = filling->probe;
 	int		   *attnos = palloc(sizeof(int) * def->n);
 	bool	   *present = palloc(sizeof(bool) * def->n);
 	Jsonb	   *image;
 
-	dbp_codec_decode(def->codec, owner, key, probe->values, probe->isnull, present);
+	dbp_codec_decode(def->codec, filling->owner, filling->key, probe->values, probe->isnull,
+					 present);
 	for (int i = 0; i < def->n; i++)
 	{
 		attnos[i] = i;
@@ -94,45 +96,11 @@ fill_probe(AuditTrail *trail, Oid owner, AuditKeyDef *def, Jsonb *key, AuditProb
 					 errhint("Redacted and omitted values cannot be searched for.")));
 	}
 	probe->hash = dbp_codec_hash(def->codec, probe->values, probe->isnull, attnos,
-								 def->n, (uint64) trail->relation);
+								 def->n, (uint64) filling->trail->relation);
 	image = dbp_codec_encode(def->codec, probe->values, probe->isnull, NULL);
 	for (int i = 0; i < def->n; i++)
-		getKeyJsonValueFromContainer(&image->root, def->names[i], strlen(def->names[i]),
-									 &probe->json[i]);
+		(void) dbp_audit_image_value(image, def->names[i], &probe->json[i]);
 	probe->valid = true;
-}
-
-/*
- * try_probe does the same where the key may be no value of the types: it then
- * returns the error and leaves the probe invalid.
- */
-static ErrorData *
-try_probe(AuditTrail *trail, Oid owner, AuditKeyDef *def, Jsonb *key, AuditProbe *probe)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(cxt);
-	PG_TRY();
-	{
-		fill_probe(trail, owner, def, key, probe);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(cxt);
-	CurrentResourceOwner = resources;
-	if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		ReThrowError(error);
-	return error;
 }
 
 static char *
@@ -174,7 +142,7 @@ dbp_audit_probes(AuditTrail *trail, Relation root, Jsonb *key)
 {
 	AuditProbe *probes = palloc0(sizeof(AuditProbe) * Max(trail->nkeydefs, 1));
 	ErrorData  *error = NULL;
-	Oid			owner = root->rd_rel->relowner;
+	Filling		filling = {trail, root->rd_rel->relowner};
 	bool		any_fits = false;
 	bool		any_valid = false;
 
@@ -191,10 +159,17 @@ dbp_audit_probes(AuditTrail *trail, Relation root, Jsonb *key)
 		probes[i].values = palloc(sizeof(Datum) * def->n);
 		probes[i].isnull = palloc(sizeof(bool) * def->n);
 		probes[i].json = palloc(sizeof(JsonbValue) * def->n);
+		filling.def = def;
+		filling.key = rename_key(key, given, def);
+		filling.probe = &probes[i];
+
+		/* Values may suit the types of one key and not those of another. */
 		if (trail->nkeydefs == 1)
-			fill_probe(trail, owner, def, rename_key(key, given, def), &probes[i]);
+			fill_probe(&filling);
 		else
-			failed = try_probe(trail, owner, def, rename_key(key, given, def), &probes[i]);
+			failed = dbp_attempt(fill_probe, &filling, true);
+		if (failed != NULL && failed->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(failed);
 		any_valid |= probes[i].valid;
 		if (error == NULL)
 			error = failed;

@@ -181,8 +181,11 @@ dbp_audit_image_value(Jsonb *image, const char *name, JsonbValue *value)
 		getKeyJsonValueFromContainer(&image->root, name, strlen(name), value) != NULL;
 }
 
-static void
-push_member(JsonbParseState **state, const char *name, JsonbValue *value)
+/*
+ * dbp_audit_push_member adds a member to an object that is being built.
+ */
+void
+dbp_audit_push_member(JsonbParseState **state, const char *name, JsonbValue *value)
 {
 	JsonbValue	key;
 
@@ -209,7 +212,7 @@ dbp_audit_today_image(AuditTrail *trail, AuditShape *shape, Jsonb *image)
 	for (int i = 0; i < shape->ncolumns; i++)
 	{
 		if (dbp_audit_image_value(image, shape->columns[i], &value))
-			push_member(&state, dbp_audit_today_name(trail, shape, i), &value);
+			dbp_audit_push_member(&state, dbp_audit_today_name(trail, shape, i), &value);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -235,17 +238,17 @@ dbp_audit_record_key(AuditTrail *trail, AuditRecord *record)
 		int			column = shape->keys[k];
 
 		if (dbp_audit_image_value(image, shape->columns[column], &value))
-			push_member(&state, dbp_audit_today_name(trail, shape, column), &value);
+			dbp_audit_push_member(&state, dbp_audit_today_name(trail, shape, column), &value);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /*
- * mark_of returns the kind of mark that stands in place of a value, or NULL
- * for a value.
+ * dbp_audit_mark_of returns the kind of mark that stands in place of a value, or
+ * NULL for a value.
  */
-static char *
-mark_of(JsonbValue *value)
+char *
+dbp_audit_mark_of(JsonbValue *value)
 {
 	JsonbValue	kind;
 
@@ -263,7 +266,7 @@ mark_of(JsonbValue *value)
 bool
 dbp_audit_value_known(JsonbValue *value)
 {
-	char	   *mark = mark_of(value);
+	char	   *mark = dbp_audit_mark_of(value);
 
 	return mark == NULL || strcmp(mark, "jsonb") == 0 || strcmp(mark, "bytes") == 0;
 }
@@ -274,7 +277,7 @@ dbp_audit_value_known(JsonbValue *value)
 bool
 dbp_audit_is_redacted(JsonbValue *value)
 {
-	char	   *mark = mark_of(value);
+	char	   *mark = dbp_audit_mark_of(value);
 
 	return mark != NULL && strcmp(mark, "redacted") == 0;
 }

@@ -106,15 +106,23 @@ from_table(Relation root)
 					dbp_relation_name(root));
 }
 
+/* Takes a row of the table: its image, its key and the hash of that. */
+typedef void (*TakePresent) (AuditReplay *replay, Jsonb *row, Jsonb *key, uint64 hash,
+							 void *arg);
+
 /*
- * open_present opens a cursor on rows of the table, as the caller, who must
- * see all of them.
+ * scan_present hands rows of the table to a function, one by one.  The table is
+ * read as the caller, who must see all of them.
  */
-static Portal
-open_present(const char *sql, int nparams, Oid *types, Datum *values)
+static void
+scan_present(AuditReplay *replay, const char *sql, int nparams, Oid *types, Datum *values,
+			 TakePresent take, void *arg)
 {
 	int			nestlevel = NewGUCNestLevel();
+	MemoryContext row_cxt = AllocSetContextCreate(replay->cxt, "dbpatterns audit row",
+												  ALLOCSET_DEFAULT_SIZES);
 	Portal		portal;
+	uint64		rows;
 
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -122,7 +130,28 @@ open_present(const char *sql, int nparams, Oid *types, Datum *values)
 	if (portal == NULL)
 		elog(ERROR, "SPI failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 	AtEOXact_GUC(false, nestlevel);
-	return portal;
+	do
+	{
+		MemoryContext oldcxt;
+
+		CHECK_FOR_INTERRUPTS();
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		rows = SPI_processed;
+		oldcxt = MemoryContextSwitchTo(row_cxt);
+		for (uint64 i = 0; i < rows; i++)
+		{
+			Jsonb	   *row = read_row(replay, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+			Jsonb	   *key;
+			uint64		hash = row_key_hash(replay, &key);
+
+			take(replay, row, key, hash, arg);
+			MemoryContextReset(row_cxt);
+		}
+		MemoryContextSwitchTo(oldcxt);
+		SPI_freetuptable(SPI_tuptable);
+	} while (rows > 0);
+	SPI_cursor_close(portal);
+	MemoryContextDelete(row_cxt);
 }
 
 static void
@@ -132,6 +161,22 @@ not_unique(AuditReplay *replay)
 			(errcode(ERRCODE_CARDINALITY_VIOLATION),
 			 errmsg("more than one row of table %s has the same key", dbp_relation_name(replay->root)),
 			 errhint("Name columns that tell rows apart in argument \"key\" of dbpatterns.audit_enable.")));
+}
+
+/*
+ * take_probed keeps the row with the probed key.
+ */
+static void
+take_probed(AuditReplay *replay, Jsonb *row, Jsonb *key, uint64 hash, void *arg)
+{
+	Jsonb	  **image = arg;
+
+	/* Equal by the type's operator is not yet the same value. */
+	if (hash != replay->probes[replay->keydef - replay->trail->keydefs].hash)
+		return;
+	if (*image != NULL)
+		not_unique(replay);
+	*image = dbp_audit_replay_keep(replay, row);
 }
 
 /*
@@ -147,7 +192,6 @@ read_present_row(AuditReplay *replay)
 	int			nparams = 0;
 	Jsonb	   *image = NULL;
 	StringInfoData sql;
-	Portal		portal;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT * FROM %s WHERE true", from_table(replay->root));
@@ -163,37 +207,8 @@ read_present_row(AuditReplay *replay)
 			values[nparams++] = probe->values[k];
 		}
 	}
-	portal = open_present(sql.data, nparams, types, values);
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			Jsonb	   *row = read_row(replay, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-			Jsonb	   *key;
-
-			/* Equal by the type's operator is not yet the same value. */
-			if (row_key_hash(replay, &key) != probe->hash)
-				continue;
-			if (image != NULL)
-				not_unique(replay);
-			image = dbp_audit_replay_keep(replay, row);
-		}
-	}
-	SPI_cursor_close(portal);
+	scan_present(replay, sql.data, nparams, types, values, take_probed, &image);
 	return image;
-}
-
-static void
-require_time(FunctionCallInfo fcinfo, int argno)
-{
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"at\" must not be NULL"),
-				 errhint("Give the time of the wanted state.")));
 }
 
 /*
@@ -251,7 +266,7 @@ dbpatterns_audit_row_at(PG_FUNCTION_ARGS)
 
 	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
 	dbp_audit_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
-	require_time(fcinfo, 2);
+	dbp_audit_require_argument(fcinfo, 2, "at", "Give the time of the wanted state.");
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	replay_open(&replay, &reading, PG_GETARG_TIMESTAMPTZ(2));
 
@@ -290,46 +305,20 @@ emit(ReturnSetInfo *result, Jsonb *image)
 }
 
 /*
- * emit_present returns the present rows that were there, as they were.
+ * emit_present returns a row of the table as it was, if it was there.
  */
 static void
-emit_present(AuditReplay *replay, ReturnSetInfo *result)
+emit_present(AuditReplay *replay, Jsonb *row, Jsonb *key, uint64 hash, void *arg)
 {
-	Portal		portal = open_present(psprintf("SELECT * FROM %s", from_table(replay->root)),
-									  0, NULL, NULL);
-	MemoryContext row_cxt = AllocSetContextCreate(replay->cxt, "dbpatterns audit row",
-												  ALLOCSET_DEFAULT_SIZES);
+	AuditSlot  *slot = dbp_audit_find_slot(replay, key, hash, false);
 
-	for (;;)
-	{
-		MemoryContext oldcxt;
-
-		CHECK_FOR_INTERRUPTS();
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		if (SPI_processed == 0)
-			break;
-		oldcxt = MemoryContextSwitchTo(row_cxt);
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			Jsonb	   *row = read_row(replay, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-			Jsonb	   *key;
-			uint64		hash = row_key_hash(replay, &key);
-			AuditSlot  *slot = dbp_audit_find_slot(replay, key, hash, false);
-
-			if (slot != NULL && slot->seen)
-				not_unique(replay);
-			if (slot != NULL)
-				slot->seen = true;
-			if (slot == NULL || !slot->gone)
-				emit(result, slot == NULL || slot->overlay == NULL ? row :
-					 dbp_audit_overlay(row, slot->overlay));
-			MemoryContextReset(row_cxt);
-		}
-		MemoryContextSwitchTo(oldcxt);
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
-	MemoryContextDelete(row_cxt);
+	if (slot != NULL && slot->seen)
+		not_unique(replay);
+	if (slot != NULL)
+		slot->seen = true;
+	if (slot == NULL || !slot->gone)
+		emit(arg, slot == NULL || slot->overlay == NULL ? row :
+			 dbp_audit_overlay(row, slot->overlay));
 }
 
 /*
@@ -397,7 +386,7 @@ dbpatterns_audit_table_at(PG_FUNCTION_ARGS)
 	Datum		params[2];
 
 	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
-	require_time(fcinfo, 1);
+	dbp_audit_require_argument(fcinfo, 1, "at", "Give the time of the wanted state.");
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	replay_open(&replay, &reading, PG_GETARG_TIMESTAMPTZ(1));
@@ -411,7 +400,8 @@ dbpatterns_audit_table_at(PG_FUNCTION_ARGS)
 	params[1] = TimestampTzGetDatum(replay.at);
 	dbp_audit_scan_table(reading.trail, &plan, query, 2, types, params,
 						 dbp_audit_undo_entry, &replay);
-	emit_present(&replay, result);
+	scan_present(&replay, psprintf("SELECT * FROM %s", from_table(replay.root)), 0, NULL, NULL,
+				 emit_present, result);
 	emit_absent(&replay, result);
 
 	dbp_audit_read_close(&reading);

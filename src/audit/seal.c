@@ -146,24 +146,33 @@ delete_pending(void)
 }
 
 /*
+ * newest_block returns the newest sealed block, NULL if there is none.
+ */
+static AuditBlock *
+newest_block(void)
+{
+	List	   *blocks = dbp_audit_blocks_read("true ORDER BY block DESC LIMIT 1", 0, NULL);
+
+	return blocks == NIL ? NULL : linitial(blocks);
+}
+
+/*
  * draw_pending starts a block that reaches up to now; false when no number
  * was drawn since the last one.  The order of what it does matters, see above.
  */
 static bool
 draw_pending(Pending *pending)
 {
-	List	   *last = dbp_audit_blocks_read("true ORDER BY block DESC LIMIT 1", 0, NULL);
+	AuditBlock *last = newest_block();
 	DbpParam	params[7];
 
 	pending->block = 1;
 	pending->from.txn = PG_INT64_MIN;
 	pending->from.id = PG_INT64_MIN;
-	if (last != NIL)
+	if (last != NULL)
 	{
-		AuditBlock *block = linitial(last);
-
-		pending->block = block->block + 1;
-		pending->from = block->upto;
+		pending->block = last->block + 1;
+		pending->from = last->upto;
 	}
 	dbp_audit_seal_read("SELECT is_called, last_value FROM _dbpatterns.audit_id", 0, NULL);
 	if (!DatumGetBool(dbp_sql_value(0, 0, NULL)) ||
@@ -229,8 +238,6 @@ write_block(Builder *builder, AuditPosition upto)
 {
 	AuditBlock *block = &builder->block;
 	DbpParam	params[16];
-	bytea	   *salts;
-	Size		length = (Size) block->leaves * sizeof(AuditSalt);
 
 	if (block->block == builder->pending->block)
 		delete_pending();
@@ -239,9 +246,6 @@ write_block(Builder *builder, AuditPosition upto)
 	block->sealed_at = GetCurrentTimestamp();
 	dbp_audit_merkle_root(&builder->tree, &block->root);
 	dbp_audit_block_hash(builder->ctx, block, &block->hash);
-	salts = palloc(VARHDRSZ + length);
-	SET_VARSIZE(salts, VARHDRSZ + length);
-	memcpy(VARDATA(salts), builder->salts, length);
 
 	params[0] = DBP_PARAM(INT8OID, Int64GetDatum(block->block));
 	params[1] = DBP_PARAM(INT8OID, Int64GetDatum(block->from.txn));
@@ -254,16 +258,17 @@ write_block(Builder *builder, AuditPosition upto)
 	params[8] = DBP_PARAM(INT4OID, Int32GetDatum(block->entries));
 	params[9] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(block->first_time));
 	params[10] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(block->last_time));
-	params[11] = DBP_PARAM(BYTEAOID, dbp_audit_hash_datum(&block->root));
-	params[12] = DBP_PARAM_OR_NULL(BYTEAOID, dbp_audit_hash_datum(&block->previous),
+	params[11] = DBP_PARAM(BYTEAOID, dbp_audit_bytea(&block->root, sizeof(AuditHash)));
+	params[12] = DBP_PARAM_OR_NULL(BYTEAOID, dbp_audit_bytea(&block->previous, sizeof(AuditHash)),
 								   block->block == 1);
-	params[13] = DBP_PARAM(BYTEAOID, dbp_audit_hash_datum(&block->hash));
+	params[13] = DBP_PARAM(BYTEAOID, dbp_audit_bytea(&block->hash, sizeof(AuditHash)));
 	params[14] = DBP_PARAM(TIMESTAMPTZOID, TimestampTzGetDatum(block->sealed_at));
-	params[15] = DBP_PARAM(BYTEAOID, PointerGetDatum(salts));
+	params[15] = DBP_PARAM(BYTEAOID, dbp_audit_bytea(builder->salts,
+													 sizeof(AuditSalt) * block->leaves));
 	dbp_sql_query_latest("INSERT INTO _dbpatterns.audit_block VALUES"
 						 " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
 						 " $14, $15, $16)", 16, params);
-	pfree(salts);
+	pfree(DatumGetPointer(params[15].value));
 }
 
 /*
@@ -275,18 +280,17 @@ static int64
 complete_pending(Pending *pending)
 {
 	AuditHash	none = {{0}};
-	List	   *before;
+	AuditBlock *before = newest_block();
 	Builder		builder;
 	AuditLeaves *leaves;
 	AuditLeaf  *leaf;
 	int64		number = 0;
 
-	before = dbp_audit_blocks_read("true ORDER BY block DESC LIMIT 1", 0, NULL);
 	builder.pending = pending;
 	builder.ctx = dbp_audit_sha256_create();
 	builder.salts = palloc(sizeof(AuditSalt) * BLOCK_LEAVES);
 	start_block(&builder, pending->block, pending->from,
-				before == NIL ? &none : &((AuditBlock *) linitial(before))->hash);
+				before == NULL ? &none : &before->hash);
 
 	leaves = dbp_audit_leaves_open(pending->from, pending->upto);
 	while ((leaf = dbp_audit_leaves_peek(leaves)) != NULL)
@@ -316,23 +320,6 @@ complete_pending(Pending *pending)
 	pfree(builder.salts);
 	dbp_audit_seal_refresh();
 	return number;
-}
-
-/*
- * read_digest returns the digest of a sealed block, NULL if there is none.
- */
-static Jsonb *
-read_digest(int64 block)
-{
-	DbpParam	param = DBP_PARAM(INT8OID, Int64GetDatum(block));
-
-	if (dbp_audit_seal_read("SELECT jsonb_build_object('block', block, 'entries', entries,"
-							" 'upto', upto_txn, 'hash', encode(hash, 'hex'), 'sealed_at',"
-							" to_char(sealed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'))"
-							" FROM _dbpatterns.audit_block WHERE block = $1 AND root IS NOT NULL",
-							1, &param) == 0)
-		return NULL;
-	return DatumGetJsonbP(SPI_datumTransfer(dbp_sql_value(0, 0, NULL), false, -1));
 }
 
 /*
@@ -423,28 +410,29 @@ Datum
 dbpatterns_audit_digest(PG_FUNCTION_ARGS)
 {
 	DbpOwnerScope scope;
-	Jsonb	   *digest;
-	int64		block = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
+	DbpParam	param = DBP_PARAM_OR_NULL(INT8OID, PG_GETARG_DATUM(0), PG_ARGISNULL(0));
+	Datum		digest = (Datum) 0;
+	bool		found;
 
 	SPI_connect();
 	dbp_audit_seal_enter(&scope, false, AccessShareLock);
-	if (PG_ARGISNULL(0))
-	{
-		List	   *last = dbp_audit_blocks_read("true ORDER BY block DESC LIMIT 1", 0, NULL);
-
-		if (last != NIL)
-			block = ((AuditBlock *) linitial(last))->block;
-	}
-	digest = read_digest(block);
+	found = dbp_audit_seal_read("SELECT jsonb_build_object('block', block, 'entries', entries,"
+								" 'upto', upto_txn, 'hash', encode(hash, 'hex'), 'sealed_at',"
+								" to_char(sealed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'))"
+								" FROM _dbpatterns.audit_block"
+								" WHERE root IS NOT NULL AND ($1 IS NULL OR block = $1)"
+								" ORDER BY block DESC LIMIT 1", 1, &param) > 0;
+	if (found)
+		digest = SPI_datumTransfer(dbp_sql_value(0, 0, NULL), false, -1);
 	dbp_audit_seal_leave(&scope);
 	SPI_finish();
 
-	if (digest == NULL && PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	if (digest == NULL)
+	if (!found && !PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("block %lld is not sealed", (long long) block),
+				 errmsg("block %lld is not sealed", (long long) PG_GETARG_INT64(0)),
 				 errhint("Leave the argument out for the newest sealed block.")));
-	PG_RETURN_JSONB_P(digest);
+	if (!found)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(digest);
 }

@@ -104,6 +104,8 @@ typedef struct AuditMerkle
 
 extern void dbp_audit_sha256(pg_cryptohash_ctx *ctx, AuditHash *hash, int n,
 							 const void *const *parts, const Size *lengths);
+extern void dbp_audit_buffer_hash(pg_cryptohash_ctx *ctx, const StringInfoData *buf,
+								  AuditHash *hash);
 extern void dbp_audit_leaf_hash(pg_cryptohash_ctx *ctx, const AuditLeaf *leaf,
 								const AuditHash *payload, AuditHash *hash);
 extern void dbp_audit_payload_hash(pg_cryptohash_ctx *ctx, const AuditSalt *salt,
@@ -114,7 +116,7 @@ extern void dbp_audit_merkle_init(AuditMerkle *tree, pg_cryptohash_ctx *ctx);
 extern void dbp_audit_merkle_add(AuditMerkle *tree, const AuditHash *leaf);
 extern void dbp_audit_merkle_root(AuditMerkle *tree, AuditHash *root);
 extern bool dbp_audit_same_hash(const AuditHash *a, const AuditHash *b);
-extern Datum dbp_audit_hash_datum(const AuditHash *hash);
+extern Datum dbp_audit_bytea(const void *bytes, Size length);
 extern pg_cryptohash_ctx *dbp_audit_sha256_create(void);
 extern void dbp_audit_random(void *bytes, Size length);
 

@@ -97,43 +97,57 @@ dbp_audit_key_columns(Relation root, const AuditOptions *options)
 }
 
 /*
- * dbp_audit_relation_number returns the lasting number of a table, giving it one
- * if it has none yet.  Caller: SPI connected, log owner entered.
+ * identify tells what audit_relation knows a table by: its OID, or the name of
+ * a temporary one.
+ */
+static void
+identify(Relation root, DbpParam params[2])
+{
+	bool		temporary = (root->rd_rel->relpersistence == RELPERSISTENCE_TEMP);
+
+	params[0] = DBP_PARAM_OR_NULL(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(root)),
+								  temporary);
+	params[1] = DBP_PARAM_OR_NULL(NAMEOID, NameGetDatum(&root->rd_rel->relname), !temporary);
+}
+
+/*
+ * dbp_audit_relation_number returns the lasting number of a table, 0 if it has
+ * none.  Caller: SPI connected, log owner entered.
  */
 int
 dbp_audit_relation_number(Relation root)
 {
-	bool		temporary = (root->rd_rel->relpersistence == RELPERSISTENCE_TEMP);
-	DbpParam	param;
-	const char *lookup;
-	const char *insert;
+	DbpParam	params[2];
 
-	if (temporary)
-	{
-		param = DBP_PARAM(NAMEOID, NameGetDatum(&root->rd_rel->relname));
-		lookup = "SELECT relation FROM _dbpatterns.audit_relation WHERE temporary_name = $1";
-		insert = "INSERT INTO _dbpatterns.audit_relation (temporary_name) VALUES ($1)"
-			" ON CONFLICT DO NOTHING";
-	}
-	else
-	{
-		param = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(root)));
-		lookup = "SELECT relation FROM _dbpatterns.audit_relation WHERE target = $1";
-		insert = "INSERT INTO _dbpatterns.audit_relation (target) VALUES ($1)"
-			" ON CONFLICT DO NOTHING";
-	}
-
-	if (dbp_sql_query_latest(lookup, 1, &param) == 0)
-	{
-		dbp_sql_query_latest(insert, 1, &param);
-		if (dbp_sql_query_latest(lookup, 1, &param) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not register table %s for auditing",
-							dbp_relation_name(root)),
-					 errhint("Another session registered it at the same time; retry the transaction.")));
-	}
+	identify(root, params);
+	if (dbp_sql_query_latest("SELECT relation FROM _dbpatterns.audit_relation"
+							 " WHERE target = $1 OR temporary_name = $2", 2, params) == 0)
+		return 0;
 	return DatumGetInt32(dbp_sql_value(0, 0, NULL));
+}
+
+/*
+ * register_relation returns it, too, and gives the table one if it has none.
+ */
+static int
+register_relation(Relation root)
+{
+	int			relation = dbp_audit_relation_number(root);
+	DbpParam	params[2];
+
+	if (relation != 0)
+		return relation;
+	identify(root, params);
+	dbp_sql_query_latest("INSERT INTO _dbpatterns.audit_relation (target, temporary_name)"
+						 " VALUES ($1, $2) ON CONFLICT DO NOTHING", 2, params);
+	relation = dbp_audit_relation_number(root);
+	if (relation == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not register table %s for auditing",
+						dbp_relation_name(root)),
+				 errhint("Another session registered it at the same time; retry the transaction.")));
+	return relation;
 }
 
 /*
@@ -389,7 +403,7 @@ dbp_audit_relation_shape(Relation root, List *key, int *relation)
 	SPI_connect();
 	dbp_enter_owner(&scope, dbp_audit_log_owner());
 
-	*relation = dbp_audit_relation_number(root);
+	*relation = register_relation(root);
 	current_layout(root, key, &now);
 
 	param = DBP_PARAM(INT4OID, Int32GetDatum(*relation));

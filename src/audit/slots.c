@@ -34,18 +34,6 @@ disagree(AuditReplay *replay, AuditRecord *record)
 			 errhint("The table was changed while its triggers did not fire, or the call comes from a trigger of a statement that is still at work.")));
 }
 
-static void
-push_pair(JsonbParseState **state, const char *name, JsonbValue *value)
-{
-	JsonbValue	key;
-
-	key.type = jbvString;
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = strlen(name);
-	pushJsonbValue(state, WJB_KEY, &key);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
 /*
  * shown_image returns an image with the shown columns only, under today's
  * names.
@@ -62,7 +50,7 @@ shown_image(AuditReplay *replay, AuditShape *shape, Jsonb *image)
 		int			number = shape->numbers[i];
 
 		if (replay->shown[number] && dbp_audit_image_value(image, shape->columns[i], &value))
-			push_pair(&state, replay->trail->columns[number].name, &value);
+			dbp_audit_push_member(&state, replay->trail->columns[number].name, &value);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -212,7 +200,7 @@ today_key(AuditReplay *replay, AuditShape *shape, Jsonb *image)
 		if (!dbp_audit_image_value(image, shape->columns[shape->keys[k]], &value) ||
 			!dbp_audit_value_known(&value))
 			return NULL;
-		push_pair(&state, def->names[k], &value);
+		dbp_audit_push_member(&state, def->names[k], &value);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

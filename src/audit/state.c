@@ -16,15 +16,12 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/tupconvert.h"
 #include "access/xact.h"
 #include "audit/audit.h"
-#include "catalog/catalog.h"
 #include "catalog/namespace.h"
-#include "core/names.h"
 #include "compat/compat.h"
+#include "core/names.h"
 #include "core/version.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 static DbpRelStateCache *states = NULL;
@@ -149,16 +146,14 @@ dbp_audit_state_uncommitted(void)
 static void
 at_xact_end(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_ABORT && uncommitted_shape)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE)
+		return;
+
+	/* A prepared transaction may still be rolled back. */
+	if (event != XACT_EVENT_COMMIT && uncommitted_shape)
 		dbp_relstate_forget(states);
-	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT ||
-		event == XACT_EVENT_PREPARE)
-	{
-		/* A prepared transaction may still be rolled back. */
-		if (event == XACT_EVENT_PREPARE && uncommitted_shape)
-			dbp_relstate_forget(states);
-		uncommitted_shape = false;
-	}
+	uncommitted_shape = false;
 }
 
 static void

@@ -305,27 +305,6 @@ find_keydefs(AuditTrail *trail, Relation rel)
 	}
 }
 
-static int
-relation_number(Relation rel)
-{
-	DbpParam	param;
-	const char *sql;
-
-	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-	{
-		sql = "SELECT relation FROM _dbpatterns.audit_relation WHERE temporary_name = $1";
-		param = DBP_PARAM(NAMEOID, NameGetDatum(&rel->rd_rel->relname));
-	}
-	else
-	{
-		sql = "SELECT relation FROM _dbpatterns.audit_relation WHERE target = $1";
-		param = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(rel)));
-	}
-	if (dbp_sql_query_latest(sql, 1, &param) == 0)
-		return 0;
-	return DatumGetInt32(dbp_sql_value(0, 0, NULL));
-}
-
 static void
 build_trail(DbpRelState *head, Relation rel, void *arg)
 {
@@ -337,7 +316,7 @@ build_trail(DbpRelState *head, Relation rel, void *arg)
 	dbp_check_version();
 	SPI_connect();
 	dbp_enter_owner(&scope, dbp_audit_log_owner());
-	trail->relation = relation_number(rel);
+	trail->relation = dbp_audit_relation_number(rel);
 	if (trail->relation != 0)
 	{
 		rows = read_shapes(trail, rel);

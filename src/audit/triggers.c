@@ -35,8 +35,8 @@
 #include "utils/rel.h"
 
 /*
- * dbp_audit_is_trigger tells whether a trigger of our name is ours: without a
- * condition, and with our function.
+ * dbp_audit_is_trigger tells whether a trigger is ours, whatever its name: with
+ * our function, and without a condition.
  */
 bool
 dbp_audit_is_trigger(const Trigger *trigger)
@@ -99,7 +99,8 @@ run_silently(const char *sql)
 }
 
 /*
- * trigger_is tells whether a trigger is there just as it should be.
+ * trigger_is tells whether a trigger is there just as it should be: not at all,
+ * but for one the server cloned, when no event is left for it.
  */
 static bool
 trigger_is(Relation rel, const char *name, int16 type, const char *argument, bool always)
@@ -107,7 +108,7 @@ trigger_is(Relation rel, const char *name, int16 type, const char *argument, boo
 	Trigger    *trigger = dbp_find_trigger(rel, name);
 
 	if ((type & (AUDIT_ROW_EVENTS | TRIGGER_TYPE_TRUNCATE)) == 0)
-		return trigger == NULL;
+		return trigger == NULL || trigger->tgisclone;
 	return trigger != NULL && dbp_audit_is_trigger(trigger) &&
 		trigger->tgtype == type && trigger->tgnargs == 1 &&
 		strcmp(trigger->tgargs[0], argument) == 0 &&
@@ -194,8 +195,7 @@ dbp_audit_trigger_settings(Oid relid, int16 *events, char **argument, bool *alwa
 
 /*
  * dbp_audit_cover_partition gives a partition the truncate trigger of its root,
- * and tells whether that changed anything.  Callers of this and the next two:
- * SPI connected, tables closed.
+ * and tells whether that changed anything.
  */
 bool
 dbp_audit_cover_partition(Oid relid, Oid rootid)

@@ -26,7 +26,6 @@
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "access/xact.h"
 #include "audit/undo.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -39,7 +38,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_audit_undo);
 
@@ -52,6 +50,7 @@ typedef struct Undo
 	int64		txn;
 	bool		dry_run;
 	bool		ddl;			/* the transaction did more than change rows */
+	bool		firing;			/* all entries are undone */
 	List	   *tables;			/* UndoTable */
 	ReturnSetInfo *result;
 	MemoryContext cxt;
@@ -153,39 +152,41 @@ is_conflict(int sqlerrcode)
 	}
 }
 
+/* An entry to be undone on trial. */
+typedef struct Trial
+{
+	UndoTable  *table;
+	AuditRecord *record;
+	char	   *sql;
+	char	   *conflict;
+} Trial;
+
 /*
- * try_record finds out, in a subtransaction that does not last, whether an
- * entry can be undone, and turns an error into a conflict.  What it queues for
- * AFTER triggers goes with the subtransaction, because of the query level of
- * its own.
+ * What undoing queues for AFTER triggers goes with the subtransaction, because
+ * of the query level of its own.
+ */
+static void
+undo_on_trial(void *arg)
+{
+	Trial	   *trial = arg;
+
+	AfterTriggerBeginQuery();
+	trial->conflict = undo_record(trial->table, trial->record, &trial->sql);
+}
+
+/*
+ * try_record finds out whether an entry can be undone, and turns an error into
+ * a conflict.
  */
 static char *
 try_record(UndoTable *table, AuditRecord *record, char **sql)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-	char	   *volatile conflict = NULL;
+	Trial		trial = {table, record};
+	ErrorData  *error = dbp_attempt(undo_on_trial, &trial, false);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(cxt);
-	PG_TRY();
-	{
-		AfterTriggerBeginQuery();
-		conflict = undo_record(table, record, sql);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(cxt);
-	CurrentResourceOwner = owner;
+	*sql = trial.sql;
 	if (error == NULL)
-		return conflict;
+		return trial.conflict;
 	if (!is_conflict(error->sqlerrcode))
 		ReThrowError(error);
 	return error->message;
@@ -352,32 +353,17 @@ fire_triggers(Undo *undo)
 {
 	EState	   *estate = CreateExecutorState();
 
-	PG_TRY();
-	{
-		AfterTriggerEndQuery(estate);
-		ExecResetTupleTable(estate->es_tupleTable, false);
-		ExecCloseResultRelations(estate);
-		FreeExecutorState(estate);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(undo->cxt);
-		error = CopyErrorData();
-		if (!undo->dry_run || !is_conflict(error->sqlerrcode))
-			PG_RE_THROW();
-
-		/* All is rolled back in a moment. */
-		FlushErrorState();
-		return_entry(undo, NULL, NULL, NULL, error->message);
-	}
-	PG_END_TRY();
+	undo->firing = true;
+	AfterTriggerEndQuery(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	ExecCloseResultRelations(estate);
+	FreeExecutorState(estate);
 }
 
 static void
-undo_all(Undo *undo)
+undo_all(void *arg)
 {
+	Undo	   *undo = arg;
 	TupleTableSlot *slot;
 	Tuplestorestate *entries = read_entries(undo->txn, &slot);
 	ListCell   *lc;
@@ -408,38 +394,6 @@ undo_all(Undo *undo)
 		if (table->rel != NULL)
 			relation_close(table->rel, NoLock);
 	}
-	if (undo->ddl)
-		ereport(NOTICE,
-				(errmsg("the transaction also changed tables or their auditing, which is not undone")));
-}
-
-/*
- * undo_and_roll_back does it in a subtransaction that does not last.
- */
-static void
-undo_and_roll_back(Undo *undo)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(undo->cxt);
-	PG_TRY();
-	{
-		undo_all(undo);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(undo->cxt);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(undo->cxt);
-	CurrentResourceOwner = owner;
-	if (error != NULL)
-		ReThrowError(error);
 }
 
 /*
@@ -482,9 +436,20 @@ dbpatterns_audit_undo(PG_FUNCTION_ARGS)
 	undo.entry_cxt = AllocSetContextCreate(undo.cxt, "dbpatterns undo entry",
 										   ALLOCSET_DEFAULT_SIZES);
 	if (undo.dry_run)
-		undo_and_roll_back(&undo);
+	{
+		ErrorData  *error = dbp_attempt(undo_all, &undo, false);
+
+		/* What AFTER triggers object to in the end belongs to no entry. */
+		if (error != NULL && undo.firing && is_conflict(error->sqlerrcode))
+			return_entry(&undo, NULL, NULL, NULL, error->message);
+		else if (error != NULL)
+			ReThrowError(error);
+	}
 	else
 		undo_all(&undo);
+	if (undo.ddl)
+		ereport(NOTICE,
+				(errmsg("the transaction also changed tables or their auditing, which is not undone")));
 	SPI_finish();
 	PG_RETURN_NULL();
 }

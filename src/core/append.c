@@ -343,9 +343,8 @@ open_partial_indexes(Inserter *inserter, int n)
 
 /*
  * open_inserter returns an inserter for rel with its indexes open, partial ones
- * perhaps excepted.  What an
- * index access method caches for a series of inserts must not outlive the
- * open index, so it goes to a context of its own.
+ * perhaps excepted.  What an index access method caches for a series of inserts
+ * must not outlive the open index, so it goes to a context of its own.
  */
 static Inserter *
 open_inserter(DbpAppendTarget *target, Relation rel)

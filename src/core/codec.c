@@ -18,8 +18,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "core/codec_impl.h"
 #include "compat/compat.h"
+#include "core/codec_impl.h"
 
 /* a row image that was larger does not make the next buffer large */
 #define MAX_SIZE_HINT	8192

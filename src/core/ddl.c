@@ -285,7 +285,7 @@ dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
 
 	(void) event_data(fcinfo);
 	SPI_connect();
-	rows = dbp_sql_query("SELECT classid, objid, object_type, object_identity,"
+	rows = dbp_sql_query("SELECT classid, objid, object_identity,"
 						 " address_names[1], address_names[2]"
 						 " FROM pg_catalog.pg_event_trigger_dropped_objects()"
 						 " WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,foreign table,trigger}'::pg_catalog.text[])",
@@ -297,10 +297,9 @@ dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
 
 		object->classid = DatumGetObjectId(dbp_sql_value(i, 0, NULL));
 		object->objid = DatumGetObjectId(dbp_sql_value(i, 1, NULL));
-		object->type = dbp_sql_text(i, 2);
-		object->identity = dbp_sql_text(i, 3);
+		object->identity = dbp_sql_text(i, 2);
 		object->relid = object->classid != TriggerRelationId ? InvalidOid :
-			get_relname_relid(dbp_sql_text(i, 5), LookupNamespaceNoError(dbp_sql_text(i, 4)));
+			get_relname_relid(dbp_sql_text(i, 4), LookupNamespaceNoError(dbp_sql_text(i, 3)));
 		dropped = lappend(dropped, object);
 		MemoryContextSwitchTo(oldcxt);
 	}

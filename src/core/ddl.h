@@ -26,7 +26,6 @@ typedef struct DbpDropped
 {
 	Oid			classid;
 	Oid			objid;
-	const char *type;			/* as in pg_event_trigger_dropped_objects */
 	const char *identity;
 	Oid			relid;			/* of a trigger: its table, if that is still
 								 * there */

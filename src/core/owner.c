@@ -27,15 +27,18 @@
 #include "utils/syscache.h"
 
 /*
- * dbp_require_owner raises 42501 unless the current user owns rel.
+ * dbp_require_owner raises unless a relation exists (42P01) and belongs to the
+ * current user (42501).  It takes no lock.
  */
 void
-dbp_require_owner(Relation rel)
+dbp_require_owner(Oid relid)
 {
-	if (!object_ownercheck(RelationRelationId, RelationGetRelid(rel), GetUserId()))
+	char	   *name = dbp_relation_name_by_oid(relid);
+
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", dbp_relation_name(rel)),
+				 errmsg("must be owner of table %s", name),
 				 errhint("Run this as the owner of the table or as a superuser.")));
 }
 

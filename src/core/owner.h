@@ -23,7 +23,7 @@ typedef struct DbpOwnerScope
 	int			guc_nestlevel;
 } DbpOwnerScope;
 
-extern void dbp_require_owner(Relation rel);
+extern void dbp_require_owner(Oid relid);
 extern void dbp_enter_owner(DbpOwnerScope *scope, Oid owner);
 extern void dbp_leave_owner(DbpOwnerScope *scope);
 extern Oid	dbp_relation_owner(Oid relid);

@@ -72,25 +72,6 @@ dbp_registry_remove(Oid target, const char *pattern)
 	return rows > 0;
 }
 
-/*
- * dbp_registry_has tells whether a table carries a pattern.
- */
-bool
-dbp_registry_has(Oid target, const char *pattern)
-{
-	DbpOwnerScope scope;
-	DbpParam	params[2];
-	uint64		rows;
-
-	params[0] = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(target));
-	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(pattern));
-	dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
-	rows = dbp_sql_query_latest("SELECT FROM _dbpatterns.registry"
-								" WHERE target = $1 AND pattern = $2", 2, params);
-	dbp_leave_owner(&scope);
-	return rows > 0;
-}
-
 /* Dropped tables leave the registry. */
 static void
 forget_dropped(List *dropped)

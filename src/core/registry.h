@@ -18,7 +18,6 @@
 
 extern void dbp_registry_set(Oid target, const char *pattern, const char *options);
 extern bool dbp_registry_remove(Oid target, const char *pattern);
-extern bool dbp_registry_has(Oid target, const char *pattern);
 extern void dbp_registry_init(void);
 
 /* How bad a finding is. */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sql.c
- *	  Running SQL text from C.
+ *	  Running SQL text from C, and work that may fail.
  *
  * Thin wrappers around SPI, for work that is not on a hot path.  The caller
  * has connected to SPI and, where rights matter, entered the owner's scope.
@@ -16,8 +16,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "core/sql.h"
 #include "lib/stringinfo.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 static uint64
@@ -130,4 +133,37 @@ char *
 dbp_sql_text(uint64 row, int column)
 {
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column + 1);
+}
+
+/*
+ * dbp_attempt does work in a subtransaction and returns the error it raised,
+ * or NULL.  The subtransaction lasts if keep is true and there was no error.
+ */
+ErrorData *
+dbp_attempt(DbpWork work, void *arg, bool keep)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		work(arg);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (keep && error == NULL)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	return error;
 }

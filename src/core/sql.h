@@ -35,4 +35,9 @@ extern uint64 dbp_sql_query_latest(const char *sql, int nparams,
 extern Datum dbp_sql_value(uint64 row, int column, bool *isnull);
 extern char *dbp_sql_text(uint64 row, int column);
 
+/* Work that may fail. */
+typedef void (*DbpWork) (void *arg);
+
+extern ErrorData *dbp_attempt(DbpWork work, void *arg, bool keep);
+
 #endif							/* DBP_SQL_H */

@@ -25,7 +25,7 @@ WINDOW w AS (PARTITION BY i.inhparent
 CREATE VIEW gaps AS
 SELECT a.part FROM parts a JOIN parts b ON b."table" = a."table" AND b.n = a.n + 1 AND b.lower <> a.upper;
 
--- Before anything was enabled there are only the default partitions; they take
+-- Before anything was enabled there is only the default partition; it takes
 -- everything.
 SELECT count(*) FROM parts;
 CREATE TABLE a (id int PRIMARY KEY, v text);

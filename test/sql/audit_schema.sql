@@ -163,9 +163,6 @@ SELECT (SELECT active FROM e_status), (e_check()).*;
 ALTER TABLE e ENABLE TRIGGER dbpatterns_80_audit;
 ALTER TABLE e DISABLE TRIGGER dbpatterns_81_audit;
 SELECT (SELECT active FROM e_status), (e_check()).*;
--- The statement trigger is needed only to see entries before the end of the
--- transaction.
-ALTER TABLE e DISABLE TRIGGER dbpatterns_81_audit;
 INSERT INTO e VALUES (2);
 SELECT * FROM news();
 -- audit_enable puts all of it right.
@@ -241,6 +238,13 @@ CREATE TRIGGER dbpatterns_80_audit AFTER INSERT ON bad
 ALTER TABLE bad ADD COLUMN v text;
 ALTER TABLE bad RENAME v TO w;
 SELECT left(refused('INSERT INTO bad VALUES (1)'), 5) AS refused;
-DROP TRIGGER dbpatterns_80_audit ON bad;
+SELECT dbpatterns.audit_disable('bad');
+INSERT INTO bad VALUES (1);
+-- The remedy names the trigger that was made by hand.
+CREATE TABLE hand (id int PRIMARY KEY);
+CREATE TRIGGER "By hand" AFTER INSERT ON hand
+    FOR EACH ROW EXECUTE FUNCTION dbpatterns.audit_trigger();
+ALTER TABLE hand DISABLE TRIGGER "By hand";
+SELECT remedy FROM dbpatterns.audit_check('hand') WHERE problem LIKE '%is disabled%';
 
 :finish

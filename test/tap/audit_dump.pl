@@ -59,7 +59,7 @@ my %facts = (
 	'settings' => q{SELECT string_agg(s::text, ',' ORDER BY target::text) FROM (SELECT target, options, active, enabled_at, enabled_by FROM dbpatterns.audit_status) s},
 	'triggers' => q{SELECT string_agg(pg_get_triggerdef(oid) || tgenabled::text, ',' ORDER BY tgrelid::regclass::text, tgname) FROM pg_trigger WHERE tgname ~ 'dbpatterns'},
 	'partitions' => q{SELECT string_agg(inhrelid::regclass::text, ',' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = '_dbpatterns.audit_log'::regclass},
-	'default partitions' => q{SELECT count(*) FROM _dbpatterns.audit_log_default},
+	'default partition' => q{SELECT count(*) FROM _dbpatterns.audit_log_default},
 	'numbers' => q{SELECT last_value FROM _dbpatterns.audit_id},
 	'layout numbers' => q{SELECT last_value FROM _dbpatterns.audit_shape_shape_seq},
 	'findings' => q{SELECT string_agg(severity || object || problem, ',') FROM dbpatterns.audit_check()});
