@@ -120,7 +120,6 @@ change_command(TriggerData *data)
 }
 
 /*
-/*
  * changed_by returns the number of the command that has changed the row again
  * that is new in a trigger: triggers of the user's fire before ours.
  */
