@@ -9,7 +9,8 @@
 #     plain      all suites that need a server
 #     discard    pg_regress and isolation with debug_discard_caches = 1: every
 #                catalog entry is dropped as soon as it may be, so that code
-#                which keeps a pointer across an invalidation fails at once
+#                which keeps a pointer across an invalidation fails at once;
+#                takes hours
 #     valgrind   pg_regress with every backend under valgrind; its errors count
 #                as failures
 # SUITES overrides the list.  Needs root or sudo for the packages.  Ends with
@@ -72,7 +73,7 @@ write_wrapper()
 
 case $MODE in
 	plain) suites='regress isolation tap model docs' conf= ;;
-	discard) suites='regress isolation' conf='debug_discard_caches = 1' ;;
+	discard) suites='regress isolation' conf=$'debug_discard_caches = 1\nautovacuum = off' ;;
 	valgrind) suites=regress conf= ;;
 	*) die "unknown mode $MODE" ;;
 esac
