@@ -4,11 +4,13 @@
 #
 # Builds PostgreSQL from the source package of this distribution, with
 # assertions, memory checks and valgrind hooks, in DBP_ASSERT
-# (/var/cache/dbpatterns/assert; kept), and runs test.sh on it:
+# (/var/cache/dbpatterns/assert; kept until the options below change), and runs
+# test.sh on it:
 #     plain      all suites that need a server
 #     discard    pg_regress and isolation with debug_discard_caches = 1: every
 #                catalog entry is dropped as soon as it may be, so that code
-#                which keeps a pointer across an invalidation fails at once
+#                which keeps a pointer across an invalidation fails at once;
+#                takes hours
 #     valgrind   pg_regress with every backend under valgrind; its errors count
 #                as failures
 # SUITES overrides the list.  Needs root or sudo for the packages.  Ends with
@@ -19,7 +21,8 @@
 
 MODE=${1:-plain}
 HOUSE=${DBP_ASSERT:-/var/cache/dbpatterns/assert}
-BUILD_PACKAGES='dpkg-dev bzip2 gcc libc6-dev make perl valgrind zlib1g-dev'
+BUILD_PACKAGES='dpkg-dev bzip2 gcc libc6-dev libxml2-dev make perl pkg-config valgrind zlib1g-dev'
+CONFIGURE='--enable-cassert --enable-debug --enable-tap-tests --with-libxml --without-readline'
 
 # Download the source package into the current directory, with sources and
 # lists of our own: the system's apt configuration stays as it is.
@@ -45,12 +48,13 @@ build_server()
 	get_source
 	tar -xf postgresql-*.orig.tar.*
 	cd postgresql-*/
-	./configure --prefix="$HOUSE/server" --enable-cassert --enable-debug \
-		--enable-tap-tests --without-readline \
+	# shellcheck disable=SC2086
+	./configure --prefix="$HOUSE/server" $CONFIGURE \
 		CFLAGS='-Og -g -fno-omit-frame-pointer' CPPFLAGS=-DUSE_VALGRIND
 	make -s -j "$(nproc)" world-bin
 	make -s install-world-bin
 	cp src/tools/valgrind.supp "$HOUSE/server"
+	echo "$CONFIGURE" >"$HOUSE/server/recipe"
 }
 
 # The program that pg_ctl starts instead of postgres.
@@ -69,12 +73,12 @@ write_wrapper()
 
 case $MODE in
 	plain) suites='regress isolation tap model docs' conf= ;;
-	discard) suites='regress isolation' conf='debug_discard_caches = 1' ;;
+	discard) suites='regress isolation' conf=$'debug_discard_caches = 1\nautovacuum = off' ;;
 	valgrind) suites=regress conf= ;;
 	*) die "unknown mode $MODE" ;;
 esac
 make_work
-if [ ! -x "$HOUSE/server/bin/postgres" ]; then
+if [ "$(cat "$HOUSE/server/recipe" 2>/dev/null)" != "$CONFIGURE" ]; then
 	say "Building an assertion-enabled PostgreSQL in $HOUSE"
 	# shellcheck disable=SC2086
 	quietly packages as_root apt-get -o DPkg::Lock::Timeout=300 install -y \

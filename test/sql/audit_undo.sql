@@ -65,12 +65,19 @@ SELECT * FROM undo(:txn);
 CREATE TYPE mood AS ENUM ('sad', 'happy');
 CREATE TYPE pair AS (a int, b text);
 CREATE DOMAIN small AS int CHECK (value < 100);
+CREATE FUNCTION some_xml() RETURNS xml LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN '<a>b</a>'::xml;
+EXCEPTION
+    WHEN feature_not_supported THEN		-- a server built without it
+        RETURN NULL;
+END $$;
 CREATE TABLE exact (id int PRIMARY KEY, f float8, n numeric, t timestamptz, i interval, b bytea,
     arr int[], arr2 text[], r int4range, p pair, m mood, d small, js json, x xml, c char(5), bits bit(3), money money);
 SELECT audit('exact');
 INSERT INTO exact VALUES
   (1, '-0', 1.00, 'infinity', '1 mon -1 day', '\x00ff', '[2:3]={1,NULL}', '{a,"b,c",NULL}', '[1,5)', '(1,"x,y")',
-   'sad', 5, '{"a":  1, "a": 2}', '<a>b</a>', 'ab', B'101', 12.34),
+   'sad', 5, '{"a":  1, "a": 2}', some_xml(), 'ab', B'101', 12.34),
   (2, 'NaN', 'NaN', '0044-03-15 12:00:00+00 BC', '0', '', '{}', NULL, 'empty', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 CREATE TABLE before AS SELECT * FROM exact;
 SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Tokyo'; SET IntervalStyle = 'sql_standard'; SET extra_float_digits = 0;

@@ -9,6 +9,8 @@
 \pset footer off
 SET client_min_messages = warning;
 SET search_path = public;
+-- To make the extension takes minutes where caches are discarded (assert.sh).
+SET debug_discard_caches = 0;
 DROP EXTENSION IF EXISTS dbpatterns CASCADE;
 CREATE EXTENSION dbpatterns;
 CALL dbpatterns.audit_run();
@@ -58,6 +60,7 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS detail = pg_exception_detail, hint = pg_exception_hint;
     RETURN concat_ws(E'\n', sqlstate || ': ' || sqlerrm, nullif(detail, ''), nullif(hint, ''));
 END $$;
-\set finish 'SET client_min_messages = warning; DROP SCHEMA t CASCADE; DROP EXTENSION dbpatterns CASCADE;'
+\set finish 'SET client_min_messages = warning; SET debug_discard_caches = 0; DROP SCHEMA t CASCADE; DROP EXTENSION dbpatterns CASCADE;'
+RESET debug_discard_caches;
 RESET client_min_messages;
 \set ECHO all
