@@ -222,13 +222,16 @@ check_log(FunctionCallInfo fcinfo)
 
 	dbp_enter_owner(&scope, dbp_audit_log_owner());
 	check_partitions(fcinfo);
-	rows = dbp_sql_query("SELECT n.name FROM (VALUES ('dbpatterns_ddl_command_end'), ('dbpatterns_sql_drop')) n (name)"
-						 " LEFT JOIN pg_event_trigger e ON e.evtname = n.name AND e.evtenabled <> 'D'"
-						 " WHERE e.oid IS NULL", 0, NULL);
+	rows = dbp_sql_query("SELECT n.name, CASE WHEN e.oid IS NULL THEN"
+						 "  'create it again, as the install script does'"
+						 "  ELSE format('ALTER EVENT TRIGGER %I ENABLE', n.name) END"
+						 " FROM (VALUES ('dbpatterns_ddl_command_end'), ('dbpatterns_sql_drop')) n (name)"
+						 " LEFT JOIN pg_event_trigger e ON e.evtname = n.name"
+						 " WHERE e.oid IS NULL OR e.evtenabled = 'D'", 0, NULL);
 	for (uint64 i = 0; i < rows; i++)
 		dbp_finding(fcinfo, DBP_WARNING, dbp_sql_text(i, 0),
 					"the event trigger is missing or disabled, schema changes leave no marker in the log",
-					"ALTER EVENT TRIGGER ... ENABLE");
+					dbp_sql_text(i, 1));
 	dbp_leave_owner(&scope);
 }
 

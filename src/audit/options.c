@@ -130,7 +130,7 @@ dbp_audit_try_options(const Trigger *trigger, AuditOptions *options, char **why)
 
 		MemoryContextSwitchTo(cxt);
 		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		if (!dbp_error_lasts(error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 		*why = error->message;

@@ -168,7 +168,7 @@ dbp_audit_probes(AuditTrail *trail, Relation root, Jsonb *key)
 			fill_probe(&filling);
 		else
 			failed = dbp_attempt(fill_probe, &filling, true);
-		if (failed != NULL && failed->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		if (failed != NULL && !dbp_error_lasts(failed->sqlerrcode))
 			ReThrowError(failed);
 		any_valid |= probes[i].valid;
 		if (error == NULL)

@@ -85,6 +85,24 @@ typedef struct Receiver
 } Receiver;
 
 /*
+ * has_all tells whether an index has all rows in which its first column is not
+ * NULL: an auditor may have added indexes of other kinds.
+ */
+static bool
+has_all(Relation index)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+	NullTest   *test = list_length(predicate) == 1 ? linitial(predicate) : NULL;
+
+	if (!index->rd_index->indisvalid)
+		return false;
+	return predicate == NIL ||
+		(test != NULL && IsA(test, NullTest) && test->nulltesttype == IS_NOT_NULL &&
+		 IsA(test->arg, Var) &&
+		 castNode(Var, test->arg)->varattno == index->rd_index->indkey.values[0]);
+}
+
+/*
  * index_on returns the btree of a log partition that begins with a column.
  */
 static Oid
@@ -96,7 +114,7 @@ index_on(Relation leaf, AttrNumber column)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		bool		found = index->rd_rel->relam == BTREE_AM_OID &&
-			index->rd_index->indkey.values[0] == column;
+			index->rd_index->indkey.values[0] == column && has_all(index);
 
 		index_close(index, AccessShareLock);
 		if (found)

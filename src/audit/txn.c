@@ -287,7 +287,7 @@ check_context(char **newval, void **extra, GucSource source)
 
 		MemoryContextSwitchTo(cxt);
 		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		if (!dbp_error_lasts(error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 		GUC_check_errdetail("%s", error->detail ? error->detail : error->message);

@@ -129,29 +129,6 @@ undo_record(UndoTable *table, AuditRecord *record, char **sql)
 	}
 }
 
-/*
- * is_conflict tells whether an error says that a statement cannot be done, and
- * not that this is a bad time for it.
- */
-static bool
-is_conflict(int sqlerrcode)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case MAKE_SQLSTATE('0', '8', '0', '0', '0'):
-		case MAKE_SQLSTATE('2', '5', '0', '0', '0'):
-		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):
-		case MAKE_SQLSTATE('X', 'X', '0', '0', '0'):
-			return false;
-		default:
-			return sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE;
-	}
-}
-
 /* An entry to be undone on trial. */
 typedef struct Trial
 {
@@ -187,7 +164,7 @@ try_record(UndoTable *table, AuditRecord *record, char **sql)
 	*sql = trial.sql;
 	if (error == NULL)
 		return trial.conflict;
-	if (!is_conflict(error->sqlerrcode))
+	if (!dbp_error_lasts(error->sqlerrcode))
 		ReThrowError(error);
 	return error->message;
 }
@@ -440,7 +417,7 @@ dbpatterns_audit_undo(PG_FUNCTION_ARGS)
 		ErrorData  *error = dbp_attempt(undo_all, &undo, false);
 
 		/* What AFTER triggers object to in the end belongs to no entry. */
-		if (error != NULL && undo.firing && is_conflict(error->sqlerrcode))
+		if (error != NULL && undo.firing && dbp_error_lasts(error->sqlerrcode))
 			return_entry(&undo, NULL, NULL, NULL, error->message);
 		else if (error != NULL)
 			ReThrowError(error);

@@ -39,5 +39,6 @@ extern char *dbp_sql_text(uint64 row, int column);
 typedef void (*DbpWork) (void *arg);
 
 extern ErrorData *dbp_attempt(DbpWork work, void *arg, bool keep);
+extern bool dbp_error_lasts(int sqlerrcode);
 
 #endif							/* DBP_SQL_H */
