@@ -92,11 +92,9 @@ push_batch(int nestlevel)
 	batch->parent = current;
 	batch->nestlevel = nestlevel;
 	batch->depth = current != NULL ? current->depth + 1 : 1;
-	batch->cxt = AllocSetContextCreateInternal(TopTransactionContext,
-											   "dbpatterns audit batch",
-											   ALLOCSET_SMALL_MINSIZE,
-											   ALLOCSET_SMALL_INITSIZE,
-											   ALLOCSET_DEFAULT_MAXSIZE);
+	batch->cxt = AllocSetContextCreate(TopTransactionContext,
+									   "dbpatterns audit batch",
+									   ALLOCSET_START_SMALL_SIZES);
 	current = batch;
 	return batch;
 }
