@@ -39,6 +39,11 @@ object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 	ExecInsertIndexTuples(info, slot, estate, update, nodup, conflict, arbiters)
 #endif
 
+/* 17: an index access method may have something to end after inserts. */
+#if PG_VERSION_NUM < 170000
+#define index_insert_cleanup(index, info)	((void) 0)
+#endif
+
 /* 17: infinite intervals. */
 #if PG_VERSION_NUM < 170000
 #define INTERVAL_IS_NOBEGIN(i)	false

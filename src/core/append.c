@@ -413,6 +413,26 @@ append_chunk(Inserter *inserter, Relation rel, int first, int n,
 	}
 }
 
+/*
+ * close_indexes closes those that are open; ExecCloseIndices wants all to be.
+ */
+static void
+close_indexes(Inserter *inserter)
+{
+	ResultRelInfo *info = inserter->info;
+
+	for (int i = 0; i < info->ri_NumIndices; i++)
+	{
+		Relation	index = info->ri_IndexRelationDescs[i];
+
+		if (index == NULL)
+			continue;
+		index_insert_cleanup(index, info->ri_IndexRelationInfo[i]);
+		index_close(index, RowExclusiveLock);
+		info->ri_IndexRelationDescs[i] = NULL;
+	}
+}
+
 static void
 append_direct(DbpAppendTarget *target, Relation rel, int nrows,
 			  DbpAppendRow fill, void *arg)
@@ -427,7 +447,7 @@ append_direct(DbpAppendTarget *target, Relation rel, int nrows,
 		append_chunk(inserter, rel, done, Min(CHUNK_ROWS, nrows - done), fill, arg);
 		MemoryContextReset(inserter->chunk_cxt);
 	}
-	ExecCloseIndices(inserter->info);
+	close_indexes(inserter);
 	MemoryContextSwitchTo(oldcxt);
 	MemoryContextReset(inserter->index_cxt);
 }
