@@ -109,6 +109,14 @@ change_command(TriggerData *data)
 	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
 		data->tg_newtuple : data->tg_trigtuple;
 
+	/* Before 15.6 and 16.2, MERGE moved rows between partitions like this. */
+	if (tuple == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this server does not tell triggers of table %s the new row",
+						dbp_relation_name(data->tg_relation)),
+				 errhint("Update PostgreSQL to its newest minor version.")));
+
 	/* Rows of foreign tables carry no such thing. */
 	if (!TTS_IS_BUFFERTUPLE(data->tg_trigslot))
 		return GetCurrentCommandId(false);
@@ -431,7 +439,7 @@ log_truncate(TriggerData *data)
  * Raises 39P01 when called otherwise, 22P02 or 22023 for a bad argument, 42703
  * when a column named there is gone, 42809 on a table of ours, 55000 when
  * library and SQL objects have different versions, 25006 in a read-only
- * transaction.  Locks ROW EXCLUSIVE on the current partition of the log when
+ * transaction, 0A000 on a server too old for MERGE.  Locks ROW EXCLUSIVE on the current partition of the log when
  * entries are written.  Runs as the caller, who needs no right on the log.
  */
 Datum
