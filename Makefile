@@ -96,6 +96,7 @@ BARE_GOALS = demo test matrix bench check-rules
 PG_CONFIG ?= pg_config
 ifeq ($(filter $(BARE_GOALS),$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
+$(if $(PGXS),,$(error $(PG_CONFIG) not found: install postgresql-server-dev-NN, or give PG_CONFIG=/path/to/pg_config))
 include $(PGXS)
 endif
 

@@ -13,28 +13,32 @@ SELECT (SELECT count(*) FROM catalogue.package)    AS packages,
 \set ECHO queries
 \echo
 \echo '== Audit trail: one call, and every change of the table is logged =='
-SELECT dbpatterns.audit_enable('catalogue.package', redact => '{source}');
+SELECT dbpatterns.audit_enable('catalogue.package', redact => '{source}') \g (tuples_only=on)
 CALL dbpatterns.audit_run();
 SELECT * FROM dbpatterns.status;
+\set ECHO none
 SELECT clock_timestamp() AS noon \gset
+\set ECHO queries
 
 \echo
 \echo '== An application changes packages, and says on whose behalf =='
 BEGIN;
-SELECT dbpatterns.audit_set_context('{"user": "ann", "request": 4711}');
+SELECT dbpatterns.audit_set_context('{"user": "ann", "request": 4711}') \g (tuples_only=on)
 UPDATE catalogue.package
-   SET version = '16.1-1', installed_size_kb = 50000
+   SET version = '16.1-1', installed_size_kb = 50000, source = 'a secret'
  WHERE name = 'postgresql-15';
 COMMIT;
 BEGIN;
-SELECT dbpatterns.audit_set_context('{"user": "bob", "request": 4712}');
+SELECT dbpatterns.audit_set_context('{"user": "bob", "request": 4712}') \g (tuples_only=on)
 UPDATE catalogue.package SET version = '17.0-1' WHERE name = 'postgresql-15';
 UPDATE catalogue.package SET installed_size_kb = installed_size_kb * 2 WHERE name LIKE 'ruby%';
 COMMIT;
 
 \echo
-\echo '== The history of one row: changed columns only, and who it was =='
+\echo '== The history of one row: changed columns only, no secrets, and who it was =='
+\set ECHO none
 SELECT id AS package_id FROM catalogue.package WHERE name = 'postgresql-15' \gset
+\set ECHO queries
 SELECT op, old - 'id' AS old, new - 'id' AS new, context
   FROM dbpatterns.audit_history('catalogue.package', jsonb_build_object('id', :package_id));
 
@@ -51,8 +55,11 @@ SELECT jsonb_pretty(dbpatterns.audit_row_at('catalogue.package',
 
 \echo
 \echo '== Take back one transaction: first look, then do =='
+\set ECHO none
 SELECT max(transaction) AS transaction
   FROM dbpatterns.audit_history('catalogue.package', jsonb_build_object('id', :package_id)) \gset
+\echo The number of the last transaction, from its history, is :transaction
+\set ECHO queries
 SELECT op, conflict, count(*) FROM dbpatterns.audit_undo(:transaction) GROUP BY 1, 2;
 SELECT count(*) AS undone FROM dbpatterns.audit_undo(:transaction, dry_run => false);
 SELECT name, version FROM catalogue.package WHERE id = :package_id;
@@ -65,13 +72,16 @@ SELECT p.id + c * 10000 AS id, p.name, p.version, p.installed_size_kb, p.attribu
   FROM catalogue.package p, generate_series(0, 19) c;
 ALTER TABLE catalogue.item ADD PRIMARY KEY (id);
 \set ECHO queries
+\echo Not audited:
 \timing on
 UPDATE catalogue.item SET installed_size_kb = 1;
 \timing off
-SELECT dbpatterns.audit_enable('catalogue.item');
+SELECT dbpatterns.audit_enable('catalogue.item') \g (tuples_only=on)
+\echo Audited (docs/benchmarks.md compares it with other ways to do that):
 \timing on
 UPDATE catalogue.item SET installed_size_kb = 2;
 \timing off
+SELECT count(*) AS entries FROM dbpatterns.audit_entries WHERE target = 'catalogue.item'::regclass AND op = 'U';
 
 \echo
 \echo '== The log is sealed: what is in it now cannot be changed unnoticed =='
@@ -87,6 +97,8 @@ DELETE FROM _dbpatterns.audit_log;
 \echo
 \echo '== One place to look for trouble =='
 ALTER TABLE catalogue.item DISABLE TRIGGER ALL;
+SELECT * FROM dbpatterns.check();
+ALTER TABLE catalogue.item ENABLE TRIGGER ALL;
 SELECT * FROM dbpatterns.check();
 
 \echo

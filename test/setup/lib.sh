@@ -58,6 +58,7 @@ quietly()
 
 	shift
 	if ! "$@" >"$log" 2>&1 </dev/null; then
+		[[ $1 != as_* ]] || shift
 		say "FAILED: $*" >&2
 		grep -vE '^[^ ]*(gcc|clang)[^ ]* ' "$log" | tail -n 40 | sed 's/^/    /' >&2
 		KEEP_LOGS=1
@@ -185,7 +186,7 @@ get_packages()
 	if [ -n "$missing" ] && [ -z "${NO_INSTALL:-}" ] && command -v apt-get >/dev/null; then
 		quietly apt-update as_root apt-get -o DPkg::Lock::Timeout=300 update
 		missing=$(missing_packages "$@") || exit 1
-		say "Installing packages: ${missing//$'\n'/ }"
+		say "Installing packages (a few minutes): ${missing//$'\n'/ }"
 		# shellcheck disable=SC2086
 		quietly apt-install apt_install $missing
 		missing=$(missing_packages "$@") || exit 1
@@ -243,6 +244,10 @@ setup()
 		id "$RUN_AS" >/dev/null 2>&1 || RUN_AS=nobody
 	fi
 	say "Using $("$PG_CONFIG" --version), server owned by ${RUN_AS:-$(id -un)}"
+	if [ ! -w "$("$PG_CONFIG" --pkglibdir)" ] && ! command -v sudo >/dev/null; then
+		die "needs root or sudo, to install the extension into PostgreSQL"
+	fi
+	say "Building the extension"
 	copy_tree "$ROOT" "$STAGE"
 	[ -z "$RUN_AS" ] || chown -R "$RUN_AS": "$WORK"
 	mapfile -t MAKE_VARS <<<"$(make_vars)"
@@ -261,6 +266,7 @@ setup()
 # and replaces the program (DBP_POSTGRES).
 start_server()
 {
+	say "Starting a private server"
 	quietly initdb as_user initdb -D "$WORK/data" -U postgres --auth=trust \
 		--encoding=UTF8 --locale=C --no-sync
 	as_user tee -a "$WORK/data/postgresql.conf" >/dev/null <<-CONF
