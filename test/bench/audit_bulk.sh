@@ -37,7 +37,7 @@ prepare()
 				FOR EACH ROW EXECUTE FUNCTION log_diff();' ;;
 		tablelog)
 			echo "CREATE EXTENSION table_log;
-				SELECT table_log_init(5, 'public', 'item', 'public', 'item_log', 'NOTHING', true);" ;;
+				SELECT table_log_init(5, 'public', 'item', 'public', 'item_log', 'SINGLE', true);" ;;
 	esac
 }
 
