@@ -439,8 +439,9 @@ log_truncate(TriggerData *data)
  * Raises 39P01 when called otherwise, 22P02 or 22023 for a bad argument, 42703
  * when a column named there is gone, 42809 on a table of ours, 55000 when
  * library and SQL objects have different versions, 25006 in a read-only
- * transaction, 0A000 on a server too old for MERGE.  Locks ROW EXCLUSIVE on the current partition of the log when
- * entries are written.  Runs as the caller, who needs no right on the log.
+ * transaction, 0A000 on a server too old for MERGE.  Locks ROW EXCLUSIVE on
+ * the current partition of the log when entries are written.  Runs as the
+ * caller, who needs no right on the log.
  */
 Datum
 dbpatterns_audit_trigger(PG_FUNCTION_ARGS)
