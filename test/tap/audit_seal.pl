@@ -11,7 +11,8 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('main');
 my @utf8 = ('--encoding=UTF8', '--locale=C');
 $node->init(allows_streaming => 1, extra => \@utf8);
-$node->append_conf('postgresql.conf', "max_prepared_transactions = 10");
+# Ten connections, as such a node has, are used up while one is still closing.
+$node->append_conf('postgresql.conf', "max_prepared_transactions = 10\nmax_connections = 50");
 $node->start;
 
 my $seal_sql = "SELECT block FROM dbpatterns.audit_seal()";
