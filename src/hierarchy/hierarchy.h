@@ -1,0 +1,260 @@
+/*-------------------------------------------------------------------------
+ *
+ * hierarchy.h
+ *	  Hierarchies: what the files of this module share.
+ *
+ * Words: a node is a row of the base table (target); its key tells it apart,
+ * its parent columns hold the key of the node above it.  The storage of a
+ * hierarchy is a table of ours beside the base table: a closure table (pairs
+ * of ancestor and descendant with their depth), or intervals of nested sets.
+ * A graph has a base table of edges instead, each with a parent and a child.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/hierarchy/hierarchy.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DBP_HIERARCHY_H
+#define DBP_HIERARCHY_H
+
+#include "commands/trigger.h"
+#include "core/relstate.h"
+#include "core/sql.h"
+#include "fmgr.h"
+#include "storage/itemptr.h"
+#include "storage/lockdefs.h"
+#include "utils/rel.h"
+
+/* Columns of a key, the scope's included. */
+#define HIER_MAX_KEY	8
+
+/* What keeps a hierarchy; each has trigger names and a pattern of its own. */
+typedef enum HierKind
+{
+	HIER_TREE,					/* closure table of an adjacency list */
+	HIER_GRAPH,					/* closure table of a table of edges */
+	HIER_NESTED					/* nested sets of an adjacency list */
+} HierKind;
+
+/* ---- spec.c: what a hierarchy is, as its triggers' argument says it ---- */
+
+/*
+ * Columns are named, not numbered: numbers change in a restore.  key and
+ * parent have the same length; the first nscope columns of both are the same
+ * ones, which a node and its parent agree in.  In a graph, key is the child.
+ */
+typedef struct HierSpec
+{
+	HierKind	kind;
+	char	   *storage;		/* table, in the schema of the target */
+	char	   *prefix;			/* of the reader functions: <prefix>__children */
+	List	   *key;			/* char * */
+	List	   *parent;			/* char * */
+	int			nscope;
+	char	   *order_by;		/* column that orders siblings, or NULL */
+	int			max_depth;		/* 0: no limit */
+	bool		orphan_error;	/* a node without its parent is refused */
+	bool		counters;		/* keep numbers of children and descendants */
+} HierSpec;
+
+extern char *dbp_hier_print_spec(const HierSpec *spec);
+extern void dbp_hier_parse_spec(const char *argument, HierSpec *spec);
+extern List *dbp_hier_specs(Relation target, HierKind kind);
+extern HierSpec *dbp_hier_find_spec(Relation target, HierKind kind, const char *storage);
+extern List *dbp_hier_columns_argument(FunctionCallInfo fcinfo, int argno, const char *argument);
+
+/* ---- key.c: keys of any type ---- */
+
+typedef struct HierColumn
+{
+	Oid			type;			/* base type: domains are looked through */
+	int32		typmod;
+	Oid			collation;
+	int16		typlen;
+	bool		typbyval;
+	FmgrInfo	eq;				/* of the default btree class */
+	FmgrInfo	cmp;
+	FmgrInfo	hash;
+	FmgrInfo	out;			/* looked up at first need */
+} HierColumn;
+
+typedef struct HierKeyType
+{
+	int			n;
+	bool		integer;		/* one column, compared as a 64-bit integer */
+	HierColumn	col[2 * HIER_MAX_KEY];	/* an edge has two keys */
+} HierKeyType;
+
+extern void dbp_key_type(HierKeyType *type, Relation rel, const AttrNumber *attnums, int n);
+extern uint32 dbp_key_hash(HierKeyType *type, const Datum *key);
+extern bool dbp_key_equal(HierKeyType *type, const Datum *a, const Datum *b);
+extern int	dbp_key_compare(HierKeyType *type, const Datum *a, const Datum *b);
+extern Datum *dbp_key_copy(HierKeyType *type, const Datum *key);
+extern char *dbp_key_text(HierKeyType *type, const Datum *key);
+
+/* A map from keys to entries of the caller's, which start with this head. */
+typedef struct HierMapEntry
+{
+	Datum	   *key;
+	uint32		hash;
+} HierMapEntry;
+
+typedef struct HierMap HierMap;
+
+/* Entries are of entry_size bytes, zeroed, at a fixed place, in cxt. */
+extern HierMap *dbp_map_create(HierKeyType *type, Size entry_size, MemoryContext cxt);
+extern void *dbp_map_find(HierMap *map, const Datum *key);
+extern void *dbp_map_enter(HierMap *map, const Datum *key, bool *found);	/* copies key */
+extern int	dbp_map_count(HierMap *map);
+
+/* ---- state.c: what triggers and maintenance know of a hierarchy ---- */
+
+typedef struct HierState HierState;
+
+struct HierState
+{
+	DbpRelState head;			/* MUST BE FIRST; head.rootid: the target */
+	HierSpec	spec;
+	char		trigger[NAMEDATALEN];	/* name of the trigger asked for */
+	Oid			storageid;
+	HierKeyType type;			/* of a node's key */
+	HierKeyType queue_type;		/* of what the queue holds: a node, or an edge */
+	AttrNumber	key[2 * HIER_MAX_KEY];	/* in this relation; of an edge: parent, child */
+	AttrNumber	parent[HIER_MAX_KEY];	/* not in a graph */
+	bool		immediate_fk;	/* every parent exists once a statement ends */
+};
+
+extern HierState *dbp_hier_state(Relation rel, Trigger *trigger);
+extern HierState *dbp_hier_target_state(Relation target, const HierSpec *spec);
+extern Oid	dbp_hier_root(Relation rel);
+extern void dbp_hier_state_init(void);
+
+/* ---- capture.c: what a statement touched ---- */
+
+/* A node or an edge that a statement touched. */
+typedef struct HierTouched
+{
+	HierMapEntry head;			/* MUST BE FIRST */
+	bool		known;			/* exists and parent are those of the table */
+	bool		exists;
+	Datum	   *parent;			/* NULL: a root, or an edge */
+	void	   *work;			/* for the flush */
+} HierTouched;
+
+/* All that is queued for one hierarchy; in the order of arrival. */
+typedef struct HierQueue
+{
+	Oid			storageid;		/* tells queues apart */
+	Oid			rootid;
+	char		trigger[NAMEDATALEN];
+	MemoryContext cxt;			/* deleted after the flush */
+	HierMap    *map;
+	int			ntouched;
+	int			allocated;
+	HierTouched **touched;
+	struct HierQueue *next;
+} HierQueue;
+
+/*
+ * Brings the storage in line with the table for all that is queued, whatever
+ * was in between: the flush looks up what it does not know.
+ */
+typedef void (*HierFlush) (HierState *state, HierQueue *queue);
+
+extern void dbp_hier_set_flush(HierKind kind, HierFlush flush);
+extern void dbp_hier_look_up(HierState *state, HierTouched *touched);
+extern void dbp_hier_flush_all(void);
+extern void dbp_hier_capture_init(void);
+
+/* ---- lock.c: who may change which tree at once ---- */
+
+extern void dbp_hier_lock_trees(HierState *state, Datum **roots, bool *exclusive, int n);
+extern void dbp_hier_lock_whole(HierState *state);
+extern void dbp_hier_lock_arrivals(HierState *state, bool exclusive);
+extern void dbp_hier_lock_init(void);
+
+/* ---- pairs.c: reading and writing a closure table ---- */
+
+typedef struct HierPairs HierPairs;
+
+/* A pair as read: one end is that which was asked for, key is the other. */
+typedef struct HierPair
+{
+	Datum	   *key;
+	int			depth;
+	ItemPointerData tid;
+	bool		ours;			/* written by this transaction */
+} HierPair;
+
+typedef struct HierPairList
+{
+	int			n;
+	HierPair   *pairs;
+} HierPairList;
+
+/*
+ * Lists are made in CurrentMemoryContext.  They show what is committed at
+ * that moment and what this transaction did, written pairs included; under
+ * REPEATABLE READ and above they raise 40001 where that is not what the
+ * transaction's snapshot shows.
+ */
+extern HierPairs *dbp_pairs_open(HierState *state);
+extern void dbp_pairs_ancestors(HierPairs *pairs, const Datum *node, HierPairList *list);
+extern void dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairList *list);
+extern bool dbp_pairs_find(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
+						   HierPair *pair);
+extern void dbp_pairs_delete(HierPairs *pairs, const HierPair *pair,
+							 const Datum *ancestor, const Datum *descendant);
+extern void dbp_pairs_add(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
+						  int depth);
+extern void dbp_pairs_write(HierPairs *pairs);
+extern void dbp_pairs_close(HierPairs *pairs);
+
+/* ---- build.c: a whole hierarchy from the rows of its table ---- */
+
+typedef struct HierNode
+{
+	HierMapEntry head;			/* MUST BE FIRST */
+	Datum	   *parent_key;		/* NULL: a root */
+	struct HierNode *parent;	/* NULL: a root or an orphan */
+	struct HierNode *next;		/* in the order of the table */
+	int			depth;			/* 0: a root; -1: on or below a cycle */
+} HierNode;
+
+typedef struct HierForest
+{
+	HierMap    *map;
+	HierNode   *first;			/* all nodes, in the order they were read */
+	int64		nnodes;
+	int64		npairs;
+	int64		norphans;
+	int64		ncyclic;		/* nodes on or below a cycle */
+	int			max_depth;
+} HierForest;
+
+extern HierForest *dbp_forest_load(HierState *state, MemoryContext cxt);
+extern char *dbp_forest_cycles(HierState *state, HierForest *forest);
+extern void dbp_forest_require(HierState *state, HierForest *forest);
+extern void dbp_forest_write(HierState *state, HierForest *forest, Oid storageid);
+
+/* ---- triggers.c: the triggers of a hierarchy ---- */
+
+extern const char *dbp_hier_pattern(HierKind kind);
+extern bool dbp_hier_set_triggers(Oid relid, const HierSpec *spec, bool always);
+extern bool dbp_hier_drop_triggers(Oid relid, const HierSpec *spec);
+extern bool dbp_hier_cover_partitions(Oid rootid);
+
+/* ---- readers.c: the functions that read a closure table ---- */
+
+extern void dbp_hier_create_readers(Relation target, const HierSpec *spec);
+extern void dbp_hier_drop_readers(Oid targetid, const HierSpec *spec);
+
+/* ---- graph.c, nested.c: their flushes ---- */
+
+extern void dbp_hier_graph_init(void);
+extern void dbp_hier_nested_init(void);
+
+extern void dbp_hier_init(void);
+
+#endif							/* DBP_HIERARCHY_H */
