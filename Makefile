@@ -60,6 +60,7 @@ OBJS = \
 	src/core/sql.o \
 	src/core/trigger.o \
 	src/core/version.o \
+	src/hierarchy/key.o \
 	src/dbpatterns.o
 
 # Fragments of the install script, in the order they are concatenated.

@@ -1,0 +1,287 @@
+/*-------------------------------------------------------------------------
+ *
+ * key.c
+ *	  Keys of nodes: comparing, hashing, copying and printing them.
+ *
+ * A key is an array of values, one for each of its columns, none of them NULL.
+ * Two keys are the same if the default btree class of each column's type says
+ * so under the column's collation, which is what the unique index on the base
+ * table says; so 1 and 1.0, or texts that a collation takes for equal, are one
+ * node.  Integers are compared without calling anything.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/hierarchy/key.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "core/names.h"
+#include "hierarchy/hierarchy.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/typcache.h"
+
+static void
+column_type(HierColumn *column, Relation rel, AttrNumber attnum)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	TypeCacheEntry *cache;
+
+	column->typmod = att->atttypmod;
+	column->type = getBaseTypeAndTypmod(att->atttypid, &column->typmod);
+	column->collation = att->attcollation;
+	column->typlen = att->attlen;
+	column->typbyval = att->attbyval;
+
+	cache = lookup_type_cache(column->type, TYPECACHE_EQ_OPR_FINFO |
+							  TYPECACHE_CMP_PROC_FINFO | TYPECACHE_HASH_PROC_FINFO);
+	if (!OidIsValid(cache->eq_opr_finfo.fn_oid) || !OidIsValid(cache->cmp_proc_finfo.fn_oid) ||
+		!OidIsValid(cache->hash_proc_finfo.fn_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("column \"%s\" of table %s cannot be part of a key",
+						NameStr(att->attname), dbp_relation_name(rel)),
+				 errdetail("Type %s lacks a default btree or hash operator class.",
+						   format_type_be(att->atttypid)),
+				 errhint("Choose a key of another type.")));
+	fmgr_info_copy(&column->eq, &cache->eq_opr_finfo, CurrentMemoryContext);
+	fmgr_info_copy(&column->cmp, &cache->cmp_proc_finfo, CurrentMemoryContext);
+	fmgr_info_copy(&column->hash, &cache->hash_proc_finfo, CurrentMemoryContext);
+}
+
+/*
+ * dbp_key_type looks up what is needed for keys in columns of rel, in
+ * CurrentMemoryContext.  Raises 42883 for a type without the operators.
+ */
+void
+dbp_key_type(HierKeyType *type, Relation rel, const AttrNumber *attnums, int n)
+{
+	memset(type, 0, sizeof(*type));
+	type->n = n;
+	for (int i = 0; i < n; i++)
+		column_type(&type->col[i], rel, attnums[i]);
+	type->integer = n == 1 && (type->col[0].type == INT2OID || type->col[0].type == INT4OID ||
+							   type->col[0].type == INT8OID);
+}
+
+/*
+ * dbp_key_hash hashes a key.
+ */
+uint32
+dbp_key_hash(HierKeyType *type, const Datum *key)
+{
+	uint32		hash = 0;
+
+	if (type->integer)
+		return murmurhash32((uint32) key[0] ^ (uint32) ((uint64) key[0] >> 32));
+	for (int i = 0; i < type->n; i++)
+		hash = hash_combine(hash, DatumGetUInt32(FunctionCall1Coll(&type->col[i].hash,
+																   type->col[i].collation,
+																   key[i])));
+	return hash;
+}
+
+/*
+ * dbp_key_equal tells whether two keys are the same.
+ */
+bool
+dbp_key_equal(HierKeyType *type, const Datum *a, const Datum *b)
+{
+	if (type->integer)
+		return a[0] == b[0];
+	for (int i = 0; i < type->n; i++)
+	{
+		if (!DatumGetBool(FunctionCall2Coll(&type->col[i].eq, type->col[i].collation,
+											a[i], b[i])))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * dbp_key_compare orders keys as an index on their columns does.
+ */
+int
+dbp_key_compare(HierKeyType *type, const Datum *a, const Datum *b)
+{
+	/* Integers of less than 64 bits are kept with their sign. */
+	if (type->integer)
+		return (int64) a[0] < (int64) b[0] ? -1 : (int64) a[0] > (int64) b[0];
+	for (int i = 0; i < type->n; i++)
+	{
+		int			order = DatumGetInt32(FunctionCall2Coll(&type->col[i].cmp,
+															type->col[i].collation, a[i], b[i]));
+
+		if (order != 0)
+			return order;
+	}
+	return 0;
+}
+
+static void
+copy_values(HierKeyType *type, Datum *to, const Datum *from)
+{
+	for (int i = 0; i < type->n; i++)
+	{
+		HierColumn *column = &type->col[i];
+
+		if (column->typbyval)
+			to[i] = from[i];
+		else if (column->typlen == -1)
+			to[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(from[i]));
+		else
+			to[i] = datumCopy(from[i], false, column->typlen);
+	}
+}
+
+/*
+ * dbp_key_copy copies a key, without references to TOAST values.
+ */
+Datum *
+dbp_key_copy(HierKeyType *type, const Datum *key)
+{
+	Datum	   *copy = palloc(sizeof(Datum) * type->n);
+
+	copy_values(type, copy, key);
+	return copy;
+}
+
+/*
+ * dbp_key_text prints a key for people: 5, or (1, 5).
+ */
+char *
+dbp_key_text(HierKeyType *type, const Datum *key)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	if (type->n > 1)
+		appendStringInfoChar(&text, '(');
+	for (int i = 0; i < type->n; i++)
+	{
+		Oid			out;
+		bool		is_varlena;
+
+		getTypeOutputInfo(type->col[i].type, &out, &is_varlena);
+		appendStringInfo(&text, "%s%s", i > 0 ? ", " : "", OidOutputFunctionCall(out, key[i]));
+	}
+	if (type->n > 1)
+		appendStringInfoChar(&text, ')');
+	return text.data;
+}
+
+/* ---- maps ---------------------------------------------------------------- */
+
+/* Entries are made in blocks: they are small and many. */
+#define BLOCK_ENTRIES	256
+#define FIRST_ENTRIES	8
+
+typedef struct MapSlot
+{
+	HierMapEntry *entry;
+	uint32		hash;
+	char		status;
+} MapSlot;
+
+struct HierMap
+{
+	HierKeyType *type;
+	MemoryContext cxt;
+	Size		entry_size;		/* with the array of the key's values */
+	char	   *block;
+	int			used;			/* entries of block */
+	int			size;			/* entries it has room for */
+	struct slots_hash *slots;
+};
+
+/* While a key is looked up, the slot's entry is this one. */
+#define SH_PREFIX slots
+#define SH_ELEMENT_TYPE MapSlot
+#define SH_KEY_TYPE HierMapEntry *
+#define SH_KEY entry
+#define SH_HASH_KEY(tb, key) ((key)->hash)
+#define SH_EQUAL(tb, a, b) \
+	dbp_key_equal(((HierMap *) (tb)->private_data)->type, (a)->key, (b)->key)
+#define SH_SCOPE static inline
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) ((a)->hash)
+#define SH_DEFINE
+#define SH_DECLARE
+#include "lib/simplehash.h"
+
+/*
+ * dbp_map_create makes an empty map from keys to entries.
+ */
+HierMap *
+dbp_map_create(HierKeyType *type, Size entry_size, MemoryContext cxt)
+{
+	HierMap    *map = MemoryContextAllocZero(cxt, sizeof(HierMap));
+
+	map->type = type;
+	map->cxt = cxt;
+	map->entry_size = MAXALIGN(entry_size) + sizeof(Datum) * type->n;
+	map->slots = slots_create(cxt, FIRST_ENTRIES, map);
+	return map;
+}
+
+/*
+ * dbp_map_find returns the entry of a key, or NULL.
+ */
+void *
+dbp_map_find(HierMap *map, const Datum *key)
+{
+	HierMapEntry probe = {unconstify(Datum *, key), dbp_key_hash(map->type, key)};
+	MapSlot    *slot = slots_lookup(map->slots, &probe);
+
+	return slot != NULL ? slot->entry : NULL;
+}
+
+static HierMapEntry *
+new_entry(HierMap *map, const Datum *key, uint32 hash)
+{
+	MemoryContext oldcxt = MemoryContextSwitchTo(map->cxt);
+	HierMapEntry *entry;
+
+	if (map->used == map->size)
+	{
+		map->size = map->block == NULL ? FIRST_ENTRIES : BLOCK_ENTRIES;
+		map->block = palloc0(map->entry_size * map->size);
+		map->used = 0;
+	}
+	entry = (HierMapEntry *) (map->block + map->entry_size * map->used++);
+	entry->key = (Datum *) ((char *) entry + map->entry_size - sizeof(Datum) * map->type->n);
+	entry->hash = hash;
+	copy_values(map->type, entry->key, key);
+	MemoryContextSwitchTo(oldcxt);
+	return entry;
+}
+
+/*
+ * dbp_map_enter returns the entry of a key, made and zeroed if there is none.
+ */
+void *
+dbp_map_enter(HierMap *map, const Datum *key, bool *found)
+{
+	HierMapEntry probe = {unconstify(Datum *, key), dbp_key_hash(map->type, key)};
+	MapSlot    *slot = slots_insert(map->slots, &probe, found);
+
+	if (!*found)
+		slot->entry = new_entry(map, key, probe.hash);
+	return slot->entry;
+}
+
+/*
+ * dbp_map_count returns the number of entries.
+ */
+int
+dbp_map_count(HierMap *map)
+{
+	return map->slots->members;
+}
