@@ -66,6 +66,19 @@ object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 #define RelationGetPrimaryKeyIndex(rel, deferrable_ok)	RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* 18: constraints that are not enforced. */
+#if PG_VERSION_NUM < 180000
+#define CONSTRAINT_ENFORCED(form)	true
+#else
+#define CONSTRAINT_ENFORCED(form)	((form)->conenforced)
+#endif
+
+/* 18: index scans can be counted. */
+#if PG_VERSION_NUM < 180000
+#define index_beginscan(heap, index, snapshot, counts, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
 /* 16: memory of settings comes from guc_malloc. */
 #if PG_VERSION_NUM < 160000
 #define guc_malloc(elevel, size)	malloc(size)

@@ -74,7 +74,8 @@ typedef struct Inserter
 
 struct DbpAppendTarget
 {
-	const char *table;			/* name in schema _dbpatterns */
+	const char *table;			/* name in schema _dbpatterns, or NULL */
+	Oid			fixed;			/* the table, if it is not one of the schema's */
 	Oid			relid;			/* InvalidOid: look up again */
 	Oid			leafid;			/* InvalidOid: route again */
 	TimestampTz from;			/* leafid takes [from, upto) */
@@ -126,6 +127,50 @@ dbp_append_target(const char *table)
 }
 
 /*
+ * drop_unused gives up the targets of tables that are gone.
+ */
+static void
+drop_unused(void)
+{
+	DbpAppendTarget **link = &targets;
+
+	while (*link != NULL)
+	{
+		DbpAppendTarget *target = *link;
+
+		if (target->table != NULL || get_rel_relkind(target->fixed) != '\0')
+		{
+			link = &target->next;
+			continue;
+		}
+		*link = target->next;
+		if (target->inserter != NULL)
+			MemoryContextDelete(target->inserter->cxt);
+		pfree(target);
+	}
+}
+
+/*
+ * dbp_append_relation returns the target of a table that we made beside one of
+ * the user's.  It is good until that table is dropped.
+ */
+DbpAppendTarget *
+dbp_append_relation(Oid relid)
+{
+	DbpAppendTarget *target = targets;
+
+	while (target != NULL && target->fixed != relid)
+		target = target->next;
+	if (target == NULL)
+	{
+		drop_unused();
+		target = dbp_append_target(NULL);
+		target->fixed = relid;
+	}
+	return target;
+}
+
+/*
  * dbp_own_relation returns the OID of a relation in schema _dbpatterns.
  */
 Oid
@@ -150,7 +195,8 @@ dbp_append_relid(DbpAppendTarget *target)
 {
 	if (!OidIsValid(target->relid))
 	{
-		target->relid = dbp_own_relation(target->table);
+		target->relid = target->table != NULL ?
+			dbp_own_relation(target->table) : target->fixed;
 		target->leafid = InvalidOid;
 	}
 	return target->relid;

@@ -22,6 +22,7 @@ typedef struct DbpAppendTarget DbpAppendTarget;
 typedef void (*DbpAppendRow) (TupleTableSlot *slot, int row, void *arg);
 
 extern DbpAppendTarget *dbp_append_target(const char *table);
+extern DbpAppendTarget *dbp_append_relation(Oid relid);
 extern Oid	dbp_append_relid(DbpAppendTarget *target);
 extern void dbp_append(DbpAppendTarget *target, TimestampTz partition_time,
 					   int nrows, DbpAppendRow fill, void *arg);

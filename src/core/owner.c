@@ -52,6 +52,7 @@ pin_setting(const char *name, const char *value)
 /*
  * dbp_enter_owner becomes owner until dbp_leave_owner, with search_path and
  * the place of new tables pinned and without the power to change the session.
+ * Row security that is forced on owners does not hide rows from it.
  */
 void
 dbp_enter_owner(DbpOwnerScope *scope, Oid owner)
@@ -59,7 +60,7 @@ dbp_enter_owner(DbpOwnerScope *scope, Oid owner)
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
 	SetUserIdAndSecContext(owner,
 						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
 	scope->guc_nestlevel = NewGUCNestLevel();
 	pin_setting("search_path", "pg_catalog, pg_temp");
 	pin_setting("default_tablespace", "");

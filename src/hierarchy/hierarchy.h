@@ -108,6 +108,15 @@ extern void *dbp_map_find(HierMap *map, const Datum *key);
 extern void *dbp_map_enter(HierMap *map, const Datum *key, bool *found);	/* copies key */
 extern int	dbp_map_count(HierMap *map);
 
+/* Entries one by one, in no order; none may be entered meanwhile. */
+typedef struct HierMapIterator
+{
+	uint32		next;
+} HierMapIterator;
+
+extern void dbp_map_iterate(HierMap *map, HierMapIterator *iterator);
+extern void *dbp_map_next(HierMap *map, HierMapIterator *iterator);
+
 /* ---- state.c: what triggers and maintenance know of a hierarchy ---- */
 
 typedef struct HierState HierState;
@@ -123,11 +132,17 @@ struct HierState
 	AttrNumber	key[2 * HIER_MAX_KEY];	/* in this relation; of an edge: parent, child */
 	AttrNumber	parent[HIER_MAX_KEY];	/* not in a graph */
 	bool		immediate_fk;	/* every parent exists once a statement ends */
+	bool		unique_alone;	/* keys are unique without the scope, too */
+	SPIPlanPtr	lookup;			/* of state.c, made at first need */
+	SPIPlanPtr	children;
 };
 
 extern HierState *dbp_hier_state(Relation rel, Trigger *trigger);
 extern HierState *dbp_hier_target_state(Relation target, const HierSpec *spec);
 extern Oid	dbp_hier_root(Relation rel);
+extern bool dbp_hier_look_up(HierState *state, const Datum *key, Datum **parent);
+extern bool dbp_hier_look_up_elsewhere(HierState *state, const Datum *key);
+extern List *dbp_hier_look_up_children(HierState *state, const Datum *key);
 extern void dbp_hier_state_init(void);
 
 /* ---- capture.c: what a statement touched ---- */
@@ -138,22 +153,27 @@ typedef struct HierTouched
 	HierMapEntry head;			/* MUST BE FIRST */
 	bool		known;			/* exists and parent are those of the table */
 	bool		exists;
+	bool		carried;		/* set by a flush that leaves it to the next one */
 	Datum	   *parent;			/* NULL: a root, or an edge */
 	void	   *work;			/* for the flush */
 } HierTouched;
 
-/* All that is queued for one hierarchy; in the order of arrival. */
+/* All that is queued for one hierarchy, in the order of arrival. */
 typedef struct HierQueue
 {
-	Oid			storageid;		/* tells queues apart */
-	Oid			rootid;
-	char		trigger[NAMEDATALEN];
-	MemoryContext cxt;			/* deleted after the flush */
+	MemoryContext cxt;			/* owns all of it; deleted after the flush */
+	HierKeyType type;
 	HierMap    *map;
 	int			ntouched;
 	int			allocated;
 	HierTouched **touched;
-	struct HierQueue *next;
+	bool		inserts;		/* what is in it */
+	bool		deletes;
+	bool		updates;
+	bool		lock_missing;	/* the transaction ends: who misses a parent locks
+								 * its arrival before looking for it */
+	bool		final;			/* the statement is over; if not, what cannot be
+								 * placed yet may be carried to the next flush */
 } HierQueue;
 
 /*
@@ -163,15 +183,25 @@ typedef struct HierQueue
 typedef void (*HierFlush) (HierState *state, HierQueue *queue);
 
 extern void dbp_hier_set_flush(HierKind kind, HierFlush flush);
-extern void dbp_hier_look_up(HierState *state, HierTouched *touched);
-extern void dbp_hier_flush_all(void);
+extern HierTouched *dbp_hier_touch(HierQueue *queue, const Datum *key, bool *found);
+extern void dbp_hier_require_known(HierState *state, HierQueue *queue, HierTouched *touched);
+extern void dbp_hier_remember_orphan(HierState *state, const Datum *key);
+extern bool dbp_hier_has_orphans(HierState *state);
 extern void dbp_hier_capture_init(void);
 
 /* ---- lock.c: who may change which tree at once ---- */
 
-extern void dbp_hier_lock_trees(HierState *state, Datum **roots, bool *exclusive, int n);
+/* A lock on the tree with that root. */
+typedef struct HierTreeLock
+{
+	Datum	   *root;
+	bool		exclusive;
+	uint32		hash;			/* set by lock.c */
+} HierTreeLock;
+
+extern bool dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n);
 extern void dbp_hier_lock_whole(HierState *state);
-extern void dbp_hier_lock_arrivals(HierState *state, bool exclusive);
+extern void dbp_hier_lock_arrival(HierState *state, const Datum *key, bool exclusive);
 extern void dbp_hier_lock_init(void);
 
 /* ---- pairs.c: reading and writing a closure table ---- */
@@ -190,26 +220,35 @@ typedef struct HierPair
 typedef struct HierPairList
 {
 	int			n;
-	HierPair   *pairs;
+	int			allocated;
+	HierPair   *pairs;			/* in the order of their keys */
 } HierPairList;
 
+/* Called for each descendant; what pair points to is gone after that. */
+typedef void (*HierPairVisit) (HierPairs *pairs, const HierPair *pair, void *arg);
+
 /*
- * Lists are made in CurrentMemoryContext.  They show what is committed at
- * that moment and what this transaction did, written pairs included; under
- * REPEATABLE READ and above they raise 40001 where that is not what the
- * transaction's snapshot shows.
+ * What is read shows what is committed at that moment and what this transaction
+ * did, pairs that were added and not yet written excepted.  Under REPEATABLE
+ * READ and above, reading raises 40001 where that is not what the transaction's
+ * snapshot shows.  A list goes to CurrentMemoryContext.  While descendants are
+ * visited, ancestors can be read, pairs deleted, and other pairs added.
  */
 extern HierPairs *dbp_pairs_open(HierState *state);
 extern void dbp_pairs_ancestors(HierPairs *pairs, const Datum *node, HierPairList *list);
-extern void dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairList *list);
+extern void dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit,
+								  void *arg);
 extern bool dbp_pairs_find(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
 						   HierPair *pair);
+
+/* The keys that are given to these must last until the pairs are written. */
 extern void dbp_pairs_delete(HierPairs *pairs, const HierPair *pair,
 							 const Datum *ancestor, const Datum *descendant);
 extern void dbp_pairs_add(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
 						  int depth);
 extern void dbp_pairs_write(HierPairs *pairs);
 extern void dbp_pairs_close(HierPairs *pairs);
+extern void dbp_hier_pairs_init(void);
 
 /* ---- build.c: a whole hierarchy from the rows of its table ---- */
 
@@ -238,6 +277,10 @@ extern char *dbp_forest_cycles(HierState *state, HierForest *forest);
 extern void dbp_forest_require(HierState *state, HierForest *forest);
 extern void dbp_forest_write(HierState *state, HierForest *forest, Oid storageid);
 
+/* ---- sync.c: repairing differences only ---- */
+
+extern int64 dbp_hier_sync(HierState *state);
+
 /* ---- triggers.c: the triggers of a hierarchy ---- */
 
 extern const char *dbp_hier_pattern(HierKind kind);
@@ -250,7 +293,9 @@ extern bool dbp_hier_cover_partitions(Oid rootid);
 extern void dbp_hier_create_readers(Relation target, const HierSpec *spec);
 extern void dbp_hier_drop_readers(Oid targetid, const HierSpec *spec);
 
-/* ---- graph.c, nested.c: their flushes ---- */
+/* ---- tree.c, graph.c, nested.c: their flushes ---- */
+
+extern void dbp_hier_tree_init(void);
 
 extern void dbp_hier_graph_init(void);
 extern void dbp_hier_nested_init(void);

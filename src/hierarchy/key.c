@@ -285,3 +285,28 @@ dbp_map_count(HierMap *map)
 {
 	return map->slots->members;
 }
+
+/*
+ * dbp_map_iterate starts to go through the entries.
+ */
+void
+dbp_map_iterate(HierMap *map, HierMapIterator *iterator)
+{
+	iterator->next = 0;
+}
+
+/*
+ * dbp_map_next returns the next entry, or NULL.
+ */
+void *
+dbp_map_next(HierMap *map, HierMapIterator *iterator)
+{
+	while (iterator->next < map->slots->size)
+	{
+		MapSlot    *slot = &map->slots->data[iterator->next++];
+
+		if (slot->status == slots_SH_IN_USE)
+			return slot->entry;
+	}
+	return NULL;
+}

@@ -1,0 +1,195 @@
+/*-------------------------------------------------------------------------
+ *
+ * lock.c
+ *	  Who may change which tree at once.
+ *
+ * Whoever changes a hierarchy holds ROW EXCLUSIVE on its storage, as any writer
+ * does, and besides:
+ *
+ *	  a tree, by its root		share: a leaf comes; exclusive: nodes move
+ *	  the whole					SHARE ROW EXCLUSIVE on the storage, in place
+ *								of more tree locks than TREES_MAX
+ *	  a key's arrival			where no foreign key sees to it that parents
+ *								exist: share by who brings the node, exclusive
+ *								by who leaves orphans of it, for a last look
+ *								before the commit; keys share ARRIVALS locks
+ *
+ * Trees are locked in the order of their hash, so that two statements which
+ * want the same ones wait and do not deadlock.  The root of a node is read
+ * before its tree can be locked; the caller reads it again afterwards and, if
+ * it is another one now, locks that, too.  All is held until the transaction
+ * ends, PREPARE TRANSACTION included.
+ *
+ * Tree and arrivals locks are of the kind of advisory locks, in classes that
+ * pg_advisory_lock cannot reach.  Two roots with the same hash share a lock.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/hierarchy/lock.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "hierarchy/hierarchy.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+/* field4 of the tags; PostgreSQL's own advisory locks have 1 and 2 there. */
+#define CLASS_TREE		0xDB01
+#define CLASS_ARRIVAL	0xDB02
+
+/* Tree locks of a transaction in one hierarchy. */
+#define TREES_MAX	32
+
+/* Locks for the arrival of keys. */
+#define ARRIVALS	64
+
+typedef struct Held
+{
+	Oid			storageid;
+	bool		whole;
+	int			ntrees;
+	uint32		trees[TREES_MAX];
+	struct Held *next;
+} Held;
+
+/* In memory of the transaction: what it asked for, even if rolled back. */
+static Held *helds = NULL;
+
+static Held *
+get_held(Oid storageid)
+{
+	Held	   *held = helds;
+
+	while (held != NULL && held->storageid != storageid)
+		held = held->next;
+	if (held == NULL)
+	{
+		held = MemoryContextAllocZero(TopTransactionContext, sizeof(Held));
+		held->storageid = storageid;
+		held->next = helds;
+		helds = held;
+	}
+	return held;
+}
+
+static bool
+counts_tree(Held *held, uint32 hash)
+{
+	for (int i = 0; i < held->ntrees; i++)
+	{
+		if (held->trees[i] == hash)
+			return true;
+	}
+	return false;
+}
+
+static int
+order_by_hash(const void *a, const void *b)
+{
+	const HierTreeLock *left = a;
+	const HierTreeLock *right = b;
+
+	if (left->hash != right->hash)
+		return left->hash < right->hash ? -1 : 1;
+	return (int) right->exclusive - (int) left->exclusive;
+}
+
+/*
+ * dbp_hier_lock_whole keeps all other writers of a hierarchy out.
+ */
+void
+dbp_hier_lock_whole(HierState *state)
+{
+	LockRelationOid(state->storageid, ShareRowExclusiveLock);
+	get_held(state->storageid)->whole = true;
+}
+
+/*
+ * dbp_hier_lock_trees locks trees, which it reorders, and tells whether one of
+ * the locks is new, so that what the caller has read may be out of date.
+ */
+bool
+dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n)
+{
+	Held	   *held = get_held(state->storageid);
+	bool		new = false;
+	int			more = 0;
+
+	for (int i = 0; i < n; i++)
+		locks[i].hash = dbp_key_hash(&state->type, locks[i].root);
+	qsort(locks, n, sizeof(HierTreeLock), order_by_hash);
+	for (int i = 0; i < n && !held->whole; i++)
+		more += (i == 0 || locks[i].hash != locks[i - 1].hash) &&
+			!counts_tree(held, locks[i].hash);
+	if (held->whole || held->ntrees + more > TREES_MAX)
+	{
+		new = !held->whole;
+		dbp_hier_lock_whole(state);
+		return new;
+	}
+
+	for (int i = 0; i < n; i++)
+	{
+		LOCKTAG		tag;
+
+		/* Of one hash the stronger comes first. */
+		if (i > 0 && locks[i].hash == locks[i - 1].hash)
+			continue;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid, locks[i].hash, CLASS_TREE);
+		if (LockAcquire(&tag, locks[i].exclusive ? ExclusiveLock : ShareLock, false,
+						false) != LOCKACQUIRE_ALREADY_HELD)
+			new = true;
+		if (!counts_tree(held, locks[i].hash))
+			held->trees[held->ntrees++] = locks[i].hash;
+	}
+	return new;
+}
+
+/*
+ * dbp_hier_lock_arrival says that a node arrives (shared), or sees to it that
+ * nobody else brings it until the transaction ends.
+ */
+void
+dbp_hier_lock_arrival(HierState *state, const Datum *key, bool exclusive)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid,
+						 dbp_key_hash(&state->type, key) % ARRIVALS, CLASS_ARRIVAL);
+	(void) LockAcquire(&tag, exclusive ? ExclusiveLock : ShareLock, false, false);
+}
+
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		helds = NULL;
+}
+
+/* What was locked since the savepoint is free again; trees may count still. */
+static void
+at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+			   void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (Held *held = helds; held != NULL; held = held->next)
+		held->whole = false;
+}
+
+/*
+ * dbp_hier_lock_init prepares this backend.
+ */
+void
+dbp_hier_lock_init(void)
+{
+	RegisterXactCallback(at_xact_end, NULL);
+	RegisterSubXactCallback(at_subxact_end, NULL);
+}

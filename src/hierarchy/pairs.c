@@ -1,0 +1,560 @@
+/*-------------------------------------------------------------------------
+ *
+ * pairs.c
+ *	  Reading and writing a closure table.
+ *
+ * Pairs are read by the primary key (scope, ancestor, descendant) and by the
+ * other index (scope, descendant, ancestor), and written through core's append.
+ *
+ * The hard part is which pairs to see.  A writer that waited for the lock of a
+ * tree must see what was committed meanwhile, and its own changes at once: so
+ * the scans look at the table as it is now (SnapshotSelf), which the locks keep
+ * from changing.  A transaction that must not see what was committed since it
+ * began gets an error where its own snapshot shows other pairs, as foreign
+ * keys do it: its changes would rest on a tree that it cannot see.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/hierarchy/pairs.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "compat/compat.h"
+#include "core/append.h"
+#include "core/names.h"
+#include "core/owner.h"
+#include "hierarchy/hierarchy.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* Pairs that wait to be written. */
+#define BUFFER_PAIRS	8192
+
+/* What is known of a closure table. */
+typedef struct Closure
+{
+	DbpRelState head;			/* MUST BE FIRST */
+	Oid			forward;		/* index led by the ancestor */
+	Oid			backward;		/* index led by the descendant */
+	AttrNumber	ancestor[HIER_MAX_KEY]; /* the scope's columns included */
+	AttrNumber	descendant[HIER_MAX_KEY];
+	AttrNumber	depth;
+	ScanKeyData forward_keys[2 * HIER_MAX_KEY];
+	ScanKeyData backward_keys[HIER_MAX_KEY];
+} Closure;
+
+typedef struct Waiting
+{
+	const Datum *ancestor;
+	const Datum *descendant;
+	int			depth;
+} Waiting;
+
+struct HierPairs
+{
+	HierState  *state;
+	Closure    *closure;
+	Relation	rel;
+	Relation	forward;
+	Relation	backward;
+	IndexScanDesc ancestors;	/* scans, made at first need */
+	IndexScanDesc descendants;
+	IndexScanDesc point;
+	TupleTableSlot *slot;		/* for ancestors and point */
+	TupleTableSlot *descendant_slot;
+	bool		cross_check;	/* the transaction has one snapshot */
+	bool		by_trigger;		/* deletes must fire triggers of the user's */
+	int			nwaiting;
+	int			allocated;
+	Waiting    *waiting;
+};
+
+static DbpRelStateCache *closures;
+
+/* ---- what is known of a closure table ---------------------------------------- */
+
+/*
+ * index_columns tells whether an index can be used, and on how many columns it
+ * is, which it stores.
+ */
+static int
+index_columns(Relation index, AttrNumber *attnums)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (!form->indisvalid || !form->indisready || form->indnkeyatts > 2 * HIER_MAX_KEY ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		return 0;
+	for (int i = 0; i < form->indnkeyatts; i++)
+		attnums[i] = form->indkey.values[i];
+	return form->indnkeyatts;
+}
+
+static void
+make_scan_keys(Relation index, ScanKeyData *keys, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Oid			type = index->rd_opcintype[i];
+		Oid			op = get_opfamily_member(index->rd_opfamily[i], type, type,
+											 BTEqualStrategyNumber);
+
+		if (!OidIsValid(op))
+			elog(ERROR, "missing equality operator of operator family %u",
+				 index->rd_opfamily[i]);
+		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, type,
+							   index->rd_indcollation[i], get_opcode(op), (Datum) 0);
+	}
+}
+
+/*
+ * take_forward takes an index for the one led by the ancestor, and from it
+ * which columns are which.
+ */
+static bool
+take_forward(Closure *closure, HierState *state, Relation index)
+{
+	AttrNumber	attnums[2 * HIER_MAX_KEY];
+	int			nscope = state->spec.nscope;
+	int			n = state->type.n;
+
+	if (!index->rd_index->indisprimary ||
+		index_columns(index, attnums) != 2 * n - nscope)
+		return false;
+	closure->forward = RelationGetRelid(index);
+	memcpy(closure->ancestor, attnums, sizeof(AttrNumber) * n);
+	memcpy(closure->descendant, attnums, sizeof(AttrNumber) * nscope);
+	memcpy(closure->descendant + nscope, attnums + n, sizeof(AttrNumber) * (n - nscope));
+	make_scan_keys(index, closure->forward_keys, 2 * n - nscope);
+	return true;
+}
+
+static bool
+take_backward(Closure *closure, HierState *state, Relation index)
+{
+	AttrNumber	attnums[2 * HIER_MAX_KEY];
+	int			nscope = state->spec.nscope;
+	int			n = state->type.n;
+
+	if (index_columns(index, attnums) < 2 * n - nscope ||
+		memcmp(attnums, closure->descendant, sizeof(AttrNumber) * n) != 0 ||
+		memcmp(attnums + n, closure->ancestor + nscope, sizeof(AttrNumber) * (n - nscope)) != 0)
+		return false;
+	closure->backward = RelationGetRelid(index);
+	make_scan_keys(index, closure->backward_keys, n);
+	return true;
+}
+
+static void
+find_index(Closure *closure, HierState *state, Relation rel,
+		   bool (*take) (Closure *, HierState *, Relation), const char *leader)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		found = index->rd_rel->relam == BTREE_AM_OID && take(closure, state, index);
+		index_close(index, AccessShareLock);
+		if (found)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("closure table %s lacks its index that begins with the %s",
+					dbp_relation_name(rel), leader),
+			 errhint("dbpatterns.closure_check tells how it must be.")));
+}
+
+static void
+build_closure(DbpRelState *head, Relation rel, void *arg)
+{
+	Closure    *closure = (Closure *) head;
+	HierState  *state = arg;
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	head->rootid = head->relid;
+	find_index(closure, state, rel, take_forward, "ancestor");
+	find_index(closure, state, rel, take_backward, "descendant");
+	closure->depth = dbp_column_number(rel, "depth");
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		bool		used = att->attnum == closure->depth;
+
+		for (int j = 0; j < state->type.n; j++)
+			used |= att->attnum == closure->ancestor[j] || att->attnum == closure->descendant[j];
+		if (!used && !att->attisdropped && att->attnotnull)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("column \"%s\" of closure table %s is NOT NULL, and nothing would fill it",
+							NameStr(att->attname), dbp_relation_name(rel)),
+					 errhint("Allow NULL there, or drop the column.")));
+	}
+}
+
+/*
+ * dbp_hier_pairs_init prepares this backend.
+ */
+void
+dbp_hier_pairs_init(void)
+{
+	closures = dbp_relstate_cache("dbpatterns closure", sizeof(Closure), build_closure);
+}
+
+/* ---- opening and closing ------------------------------------------------------ */
+
+/*
+ * dbp_pairs_open opens a closure table to be changed.
+ */
+HierPairs *
+dbp_pairs_open(HierState *state)
+{
+	HierPairs  *pairs = palloc0(sizeof(HierPairs));
+	TriggerDesc *triggers;
+
+	pairs->state = state;
+	pairs->rel = table_open(state->storageid, RowExclusiveLock);
+	pairs->closure = (Closure *) dbp_relstate_get(closures, pairs->rel, InvalidOid, state);
+	pairs->forward = index_open(pairs->closure->forward, RowExclusiveLock);
+	pairs->backward = index_open(pairs->closure->backward, RowExclusiveLock);
+	pairs->slot = table_slot_create(pairs->rel, NULL);
+	pairs->cross_check = IsolationUsesXactSnapshot();
+	triggers = pairs->rel->trigdesc;
+	pairs->by_trigger = triggers != NULL &&
+		(triggers->trig_delete_before_row || triggers->trig_delete_after_row ||
+		 triggers->trig_delete_before_statement || triggers->trig_delete_after_statement);
+	return pairs;
+}
+
+static void
+end_scan(IndexScanDesc scan)
+{
+	if (scan != NULL)
+		index_endscan(scan);
+}
+
+/*
+ * dbp_pairs_close writes what waits and ends the work.  Locks are kept.
+ */
+void
+dbp_pairs_close(HierPairs *pairs)
+{
+	dbp_pairs_write(pairs);
+	end_scan(pairs->ancestors);
+	end_scan(pairs->descendants);
+	end_scan(pairs->point);
+	ExecDropSingleTupleTableSlot(pairs->slot);
+	if (pairs->descendant_slot != NULL)
+		ExecDropSingleTupleTableSlot(pairs->descendant_slot);
+	index_close(pairs->forward, NoLock);
+	index_close(pairs->backward, NoLock);
+	table_close(pairs->rel, NoLock);
+	pfree(pairs);
+}
+
+/* ---- reading ------------------------------------------------------------------ */
+
+static void
+set_scan(IndexScanDesc scan, const ScanKeyData *keys, const Datum *key, int n)
+{
+	ScanKeyData set[2 * HIER_MAX_KEY];
+
+	memcpy(set, keys, sizeof(ScanKeyData) * n);
+	for (int i = 0; i < n; i++)
+		set[i].sk_argument = key[i];
+	index_rescan(scan, set, n, NULL, 0);
+}
+
+static void
+start_scan(HierPairs *pairs, IndexScanDesc *scan, Relation index, const ScanKeyData *keys,
+		   const Datum *key, int n)
+{
+	if (*scan == NULL)
+		*scan = index_beginscan(pairs->rel, index, SnapshotSelf, NULL, n, 0);
+	set_scan(*scan, keys, key, n);
+}
+
+static void
+read_pair(HierPairs *pairs, TupleTableSlot *slot, const AttrNumber *key, Datum *values,
+		  HierPair *pair)
+{
+	HeapTuple	tuple = ((BufferHeapTupleTableSlot *) slot)->base.tuple;
+	bool		isnull;
+
+	for (int i = 0; i < pairs->state->type.n; i++)
+		values[i] = slot_getattr(slot, key[i], &isnull);
+	pair->key = values;
+	pair->depth = DatumGetInt32(slot_getattr(slot, pairs->closure->depth, &isnull));
+	pair->tid = slot->tts_tid;
+	pair->ours = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+}
+
+static void
+raise_concurrent_change(HierPairs *pairs)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent change of hierarchy \"%s\"",
+					RelationGetRelationName(pairs->rel)),
+			 errhint("The transaction might succeed if retried.")));
+}
+
+/*
+ * cross_check raises unless the transaction's own snapshot shows as many pairs
+ * in an index scan, and in the same places if tids is not NULL.
+ */
+static void
+cross_check(HierPairs *pairs, Relation index, const ScanKeyData *keys, const Datum *key,
+			int n, ItemPointerData *tids, int64 npairs)
+{
+	TupleTableSlot *slot = table_slot_create(pairs->rel, NULL);
+	IndexScanDesc scan;
+	int64		found = 0;
+
+	CommandCounterIncrement();
+	scan = index_beginscan(pairs->rel, index, GetTransactionSnapshot(), NULL, n, 0);
+	set_scan(scan, keys, key, n);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		if (found == npairs || (tids != NULL && !ItemPointerEquals(&slot->tts_tid, &tids[found])))
+			raise_concurrent_change(pairs);
+		found++;
+	}
+	if (found != npairs)
+		raise_concurrent_change(pairs);
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+static void
+add_to_list(HierPairs *pairs, HierPairList *list, const HierPair *pair)
+{
+	if (list->n == list->allocated)
+	{
+		list->allocated = Max(8, list->allocated * 2);
+		list->pairs = list->pairs == NULL ?
+			palloc(sizeof(HierPair) * list->allocated) :
+			repalloc_huge(list->pairs, sizeof(HierPair) * list->allocated);
+	}
+	list->pairs[list->n] = *pair;
+	list->pairs[list->n++].key = dbp_key_copy(&pairs->state->type, pair->key);
+}
+
+/*
+ * dbp_pairs_ancestors lists the ancestors of a node, the node itself included:
+ * none means that the node is not there.
+ */
+void
+dbp_pairs_ancestors(HierPairs *pairs, const Datum *node, HierPairList *list)
+{
+	Closure    *closure = pairs->closure;
+	int			n = pairs->state->type.n;
+	Datum		values[HIER_MAX_KEY];
+	HierPair	pair;
+
+	memset(list, 0, sizeof(*list));
+	start_scan(pairs, &pairs->ancestors, pairs->backward, closure->backward_keys, node, n);
+	while (index_getnext_slot(pairs->ancestors, ForwardScanDirection, pairs->slot))
+	{
+		read_pair(pairs, pairs->slot, closure->ancestor, values, &pair);
+		add_to_list(pairs, list, &pair);
+	}
+	if (pairs->cross_check)
+	{
+		ItemPointerData *tids = palloc(sizeof(ItemPointerData) * (list->n + 1));
+
+		for (int i = 0; i < list->n; i++)
+			tids[i] = list->pairs[i].tid;
+		cross_check(pairs, pairs->backward, closure->backward_keys, node, n, tids, list->n);
+		pfree(tids);
+	}
+}
+
+/*
+ * dbp_pairs_descendants visits the descendants of a node in the order of their
+ * keys, the node itself included.
+ */
+void
+dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit, void *arg)
+{
+	Closure    *closure = pairs->closure;
+	int			n = pairs->state->type.n;
+	Datum		values[HIER_MAX_KEY];
+	HierPair	pair;
+
+	int64		found = 0;
+
+	if (pairs->descendant_slot == NULL)
+		pairs->descendant_slot = table_slot_create(pairs->rel, NULL);
+	if (pairs->cross_check)
+		CommandCounterIncrement();
+	start_scan(pairs, &pairs->descendants, pairs->forward, closure->forward_keys, node, n);
+	while (index_getnext_slot(pairs->descendants, ForwardScanDirection, pairs->descendant_slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (pairs->cross_check &&
+			!table_tuple_satisfies_snapshot(pairs->rel, pairs->descendant_slot,
+											GetTransactionSnapshot()))
+			raise_concurrent_change(pairs);
+		read_pair(pairs, pairs->descendant_slot, closure->descendant, values, &pair);
+		found++;
+		visit(pairs, &pair, arg);
+	}
+	if (pairs->cross_check)
+		cross_check(pairs, pairs->forward, closure->forward_keys, node, n, NULL, found);
+}
+
+/*
+ * dbp_pairs_find finds the pair of two nodes; pair->key is not set.
+ */
+bool
+dbp_pairs_find(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
+			   HierPair *pair)
+{
+	Closure    *closure = pairs->closure;
+	int			nscope = pairs->state->spec.nscope;
+	int			n = pairs->state->type.n;
+	Datum		key[2 * HIER_MAX_KEY];
+	Datum		values[HIER_MAX_KEY];
+	bool		found;
+
+	memcpy(key, ancestor, sizeof(Datum) * n);
+	memcpy(key + n, descendant + nscope, sizeof(Datum) * (n - nscope));
+	start_scan(pairs, &pairs->point, pairs->forward, closure->forward_keys, key, 2 * n - nscope);
+	found = index_getnext_slot(pairs->point, ForwardScanDirection, pairs->slot);
+	if (found)
+		read_pair(pairs, pairs->slot, closure->descendant, values, pair);
+	pair->key = NULL;
+	if (pairs->cross_check)
+		cross_check(pairs, pairs->forward, closure->forward_keys, key, 2 * n - nscope,
+					&pair->tid, found ? 1 : 0);
+	return found;
+}
+
+/* ---- writing ------------------------------------------------------------------ */
+
+static void
+delete_by_trigger(HierPairs *pairs, const ItemPointerData *tid)
+{
+	DbpOwnerScope scope;
+	DbpParam	param = DBP_PARAM(TIDOID, PointerGetDatum(tid));
+
+	SPI_connect();
+	dbp_enter_owner(&scope, pairs->rel->rd_rel->relowner);
+	dbp_sql_query_latest(psprintf("DELETE FROM %s WHERE ctid OPERATOR(pg_catalog.=) $1",
+								  dbp_relation_name(pairs->rel)), 1, &param);
+	dbp_leave_owner(&scope);
+	SPI_finish();
+}
+
+/*
+ * dbp_pairs_delete deletes a pair that was read.
+ */
+void
+dbp_pairs_delete(HierPairs *pairs, const HierPair *pair, const Datum *ancestor,
+				 const Datum *descendant)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	if (pairs->by_trigger)
+	{
+		delete_by_trigger(pairs, &pair->tid);
+		return;
+	}
+	result = table_tuple_delete(pairs->rel, unconstify(ItemPointerData *, &pair->tid),
+								GetCurrentCommandId(true), SnapshotSelf, InvalidSnapshot,
+								true, &failure, false);
+
+	/* The tree is locked: only somebody who edits the closure table can be at it. */
+	if (result != TM_Ok)
+		raise_concurrent_change(pairs);
+}
+
+/*
+ * dbp_pairs_add adds a pair.
+ */
+void
+dbp_pairs_add(HierPairs *pairs, const Datum *ancestor, const Datum *descendant, int depth)
+{
+	HierState  *state = pairs->state;
+	Waiting    *waiting;
+
+	if (state->spec.max_depth > 0 && depth > state->spec.max_depth)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("hierarchy \"%s\" is deeper than its limit of %d",
+						state->spec.storage, state->spec.max_depth),
+				 errdetail("Node %s would be %d below node %s.",
+						   dbp_key_text(&state->type, descendant), depth,
+						   dbp_key_text(&state->type, ancestor)),
+				 errhint("Enable it with a greater max_depth, or NULL for no limit."),
+				 errtableconstraint(pairs->rel, state->spec.storage)));
+
+	if (pairs->nwaiting == pairs->allocated)
+	{
+		if (pairs->allocated == BUFFER_PAIRS)
+			dbp_pairs_write(pairs);
+		else
+		{
+			MemoryContext oldcxt = MemoryContextSwitchTo(GetMemoryChunkContext(pairs));
+
+			pairs->allocated = Max(16, pairs->allocated * 2);
+			pairs->waiting = pairs->waiting == NULL ?
+				palloc(sizeof(Waiting) * pairs->allocated) :
+				repalloc(pairs->waiting, sizeof(Waiting) * pairs->allocated);
+			MemoryContextSwitchTo(oldcxt);
+		}
+	}
+	waiting = &pairs->waiting[pairs->nwaiting++];
+	waiting->ancestor = ancestor;
+	waiting->descendant = descendant;
+	waiting->depth = depth;
+}
+
+static void
+fill_pair(TupleTableSlot *slot, int row, void *arg)
+{
+	HierPairs  *pairs = arg;
+	Closure    *closure = pairs->closure;
+	Waiting    *waiting = &pairs->waiting[row];
+
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	for (int i = 0; i < pairs->state->type.n; i++)
+	{
+		slot->tts_values[closure->ancestor[i] - 1] = waiting->ancestor[i];
+		slot->tts_isnull[closure->ancestor[i] - 1] = false;
+		slot->tts_values[closure->descendant[i] - 1] = waiting->descendant[i];
+		slot->tts_isnull[closure->descendant[i] - 1] = false;
+	}
+	slot->tts_values[closure->depth - 1] = Int32GetDatum(waiting->depth);
+	slot->tts_isnull[closure->depth - 1] = false;
+}
+
+/*
+ * dbp_pairs_write writes the pairs that wait.
+ */
+void
+dbp_pairs_write(HierPairs *pairs)
+{
+	if (pairs->nwaiting > 0)
+		dbp_append(dbp_append_relation(pairs->state->storageid), 0, pairs->nwaiting,
+				   fill_pair, pairs);
+	pairs->nwaiting = 0;
+}
