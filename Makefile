@@ -60,7 +60,11 @@ OBJS = \
 	src/core/sql.o \
 	src/core/trigger.o \
 	src/core/version.o \
+	src/hierarchy/depend.o \
 	src/hierarchy/key.o \
+	src/hierarchy/placeholder.o \
+	src/hierarchy/spec.o \
+	src/hierarchy/triggers.o \
 	src/dbpatterns.o
 
 # Fragments of the install script, in the order they are concatenated.
