@@ -58,6 +58,7 @@ OBJS = \
 	src/core/registry.o \
 	src/core/relstate.o \
 	src/core/sql.o \
+	src/core/target.o \
 	src/core/trigger.o \
 	src/core/version.o \
 	src/hierarchy/depend.o \
