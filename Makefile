@@ -58,9 +58,19 @@ OBJS = \
 	src/core/registry.o \
 	src/core/relstate.o \
 	src/core/sql.o \
+	src/core/target.o \
 	src/core/trigger.o \
 	src/core/version.o \
+	src/hierarchy/capture.o \
+	src/hierarchy/depend.o \
 	src/hierarchy/key.o \
+	src/hierarchy/lock.o \
+	src/hierarchy/pairs.o \
+	src/hierarchy/placeholder.o \
+	src/hierarchy/spec.o \
+	src/hierarchy/state.o \
+	src/hierarchy/tree.o \
+	src/hierarchy/triggers.o \
 	src/dbpatterns.o
 
 # Fragments of the install script, in the order they are concatenated.

@@ -18,6 +18,7 @@
 #include "core/registry.h"
 #include "core/relstate.h"
 #include "fmgr.h"
+#include "hierarchy/hierarchy.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -37,5 +38,6 @@ _PG_init(void)
 	dbp_append_init();
 	dbp_registry_init();
 	dbp_audit_init();
+	dbp_hier_init();
 	MarkGUCPrefixReserved("dbpatterns");
 }

@@ -340,8 +340,6 @@ extern char *dbp_audit_mark_of(JsonbValue *value);
 extern bool dbp_audit_value_known(JsonbValue *value);
 extern bool dbp_audit_is_redacted(JsonbValue *value);
 extern Jsonb *dbp_audit_known_values(Jsonb *image);
-extern void dbp_audit_require_argument(FunctionCallInfo fcinfo, int argno,
-									   const char *argument, const char *hint);
 extern bool dbp_audit_append_equals(StringInfo sql, const char *column, Oid type, int param);
 
 /* gaps.c */

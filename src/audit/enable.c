@@ -16,18 +16,15 @@
 
 #include "access/table.h"
 #include "audit/audit.h"
-#include "catalog/catalog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/registry.h"
 #include "core/sql.h"
+#include "core/target.h"
 #include "core/trigger.h"
 #include "core/version.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -72,23 +69,6 @@ parse_operations(const char *operations)
 	return events;
 }
 
-/*
- * choose tells which of two words an argument holds: true for the second.
- */
-static bool
-choose(FunctionCallInfo fcinfo, int argno, const char *argument,
-	   const char *first, const char *second)
-{
-	char	   *value = PG_ARGISNULL(argno) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(argno));
-
-	if (strcmp(value, first) != 0 && strcmp(value, second) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value of argument \"%s\": \"%s\"", argument, value),
-				 errhint("Give '%s' or '%s'.", first, second)));
-	return strcmp(value, second) == 0;
-}
-
 static ArrayType *
 array_argument(FunctionCallInfo fcinfo, int argno)
 {
@@ -124,40 +104,16 @@ read_request(FunctionCallInfo fcinfo, Request *request)
 	memset(request, 0, sizeof(*request));
 	request->options.exclude = dbp_column_list(array_argument(fcinfo, 1), "exclude");
 	request->options.redact = dbp_column_list(array_argument(fcinfo, 2), "redact");
-	request->options.full = choose(fcinfo, 3, "capture", "diff", "full");
+	request->options.full = dbp_choose_argument(fcinfo, 3, "capture", "diff", "full");
 	request->events = parse_operations(PG_ARGISNULL(4) ? "" :
 									   text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	request->options.key = dbp_column_list(array_argument(fcinfo, 5), "key");
 	request->options.truncate_rows = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
-	request->always = choose(fcinfo, 7, "fire", "origin", "always");
+	request->always = dbp_choose_argument(fcinfo, 7, "fire", "origin", "always");
 
 	request->argument = dbp_audit_print_options(&request->options);
 	request->summary = summarize(request->argument, operation_letters(request->events),
 								 request->always);
-}
-
-/*
- * lock_tree locks a table and everything below it, and returns all of them.
- * Rights come first, so that nobody waits for, and thereby blocks, a table of
- * somebody else; and once more after the wait.  Partitions are locked with
- * their root whoever owns them, as the server does.
- */
-static List *
-lock_tree(Oid relid, LOCKMODE mode)
-{
-	ListCell   *lc;
-
-	dbp_require_owner(relid);
-	LockRelationOid(relid, mode);
-	dbp_require_owner(relid);
-	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
-	{
-		/* One that is gone by now needs no check. */
-		if (get_rel_name(lfirst_oid(lc)) != NULL &&
-			!get_rel_relispartition(lfirst_oid(lc)))
-			dbp_require_owner(lfirst_oid(lc));
-	}
-	return find_all_inheritors(relid, mode, NULL);
 }
 
 /*
@@ -166,51 +122,17 @@ lock_tree(Oid relid, LOCKMODE mode)
 static void
 require_auditable(Relation rel)
 {
-	char		kind = rel->rd_rel->relkind;
-	Oid			nsp = RelationGetNamespace(rel);
-	const char *why = NULL;
-	const char *hint = NULL;
+	DbpTargetHints hints = {
+		.foreign_table = "Audit the table on the server that holds it.",
+		.no_table = "Changes through a view are logged on the tables below it.",
+		.ours = "The log cannot log itself.",
+		.temporary = "Enable auditing in the session that created it."
+	};
 
-	if (kind == RELKIND_FOREIGN_TABLE)
-	{
-		why = "is a foreign table";
-		hint = "Audit the table on the server that holds it.";
-	}
-	else if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
-	{
-		why = "is not a table";
-		hint = "Changes through a view are logged on the tables below it.";
-	}
-	else if (IsSystemRelation(rel) || IsCatalogNamespace(nsp) ||
-			 nsp == get_namespace_oid("information_schema", true))
-	{
-		why = "is a system table";
-		hint = "The server's catalogs cannot have triggers.";
-	}
-	else if (nsp == get_namespace_oid("_dbpatterns", true) ||
-			 nsp == get_namespace_oid("dbpatterns", true))
-	{
-		why = "belongs to dbpatterns";
-		hint = "The log cannot log itself.";
-	}
-	else if (rel->rd_rel->relispartition)
-	{
-		why = "is a partition";
-		hint = psprintf("Audit the partitioned table %s; its partitions are then audited with it.",
-						dbp_relation_name_by_oid(dbp_audit_root(rel)));
-	}
-
-	if (why != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s %s and cannot be audited", dbp_relation_name(rel), why),
-				 errhint("%s", hint)));
-	if (RELATION_IS_OTHER_TEMP(rel))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("temporary table %s belongs to another session",
-						dbp_relation_name(rel)),
-				 errhint("Enable auditing in the session that created it.")));
+	if (rel->rd_rel->relispartition)
+		hints.partition = psprintf("Audit the partitioned table %s; its partitions are then audited with it.",
+								   dbp_relation_name_by_oid(dbp_audit_root(rel)));
+	dbp_require_target_or_hint(rel, "audited", &hints);
 }
 
 /*
@@ -304,14 +226,14 @@ dbpatterns_audit_enable(PG_FUNCTION_ARGS)
 	List	   *tree;
 	ListCell   *lc;
 
-	dbp_audit_require_argument(fcinfo, 0, "target", "Name the table to audit.");
+	dbp_require_argument(fcinfo, 0, "target", "Name the table to audit.");
 	relid = PG_GETARG_OID(0);
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();
 	read_request(fcinfo, &request);
 
 	SPI_connect();
-	tree = lock_tree(relid, ShareRowExclusiveLock);
+	tree = dbp_lock_tree(relid, ShareRowExclusiveLock);
 	changed = enable_table(relid, request);
 	foreach(lc, tree)
 	{
@@ -380,7 +302,7 @@ dbpatterns_audit_disable(PG_FUNCTION_ARGS)
 	bool		any = false;
 	ListCell   *lc;
 
-	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	dbp_require_argument(fcinfo, 0, "target", "Name an audited table.");
 	relid = PG_GETARG_OID(0);
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();
@@ -390,7 +312,7 @@ dbpatterns_audit_disable(PG_FUNCTION_ARGS)
 				 errmsg("%s is a partition", dbp_relation_name_by_oid(relid)),
 				 errhint("Disable auditing of the partitioned table it belongs to.")));
 	SPI_connect();
-	foreach(lc, lock_tree(relid, AccessExclusiveLock))
+	foreach(lc, dbp_lock_tree(relid, AccessExclusiveLock))
 		any |= disable_table(lfirst_oid(lc));
 	if (!any)
 		ereport(NOTICE,

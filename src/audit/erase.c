@@ -24,6 +24,7 @@
 #include "audit/seal.h"
 #include "catalog/pg_type.h"
 #include "core/names.h"
+#include "core/target.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -451,10 +452,10 @@ dbpatterns_audit_erase(PG_FUNCTION_ARGS)
 	int64		n;
 	char	   *detail = NULL;
 
-	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
-	dbp_audit_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
-	dbp_audit_require_argument(fcinfo, 2, "reason",
-							   "Say why, without personal data: the reason is logged.");
+	dbp_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	dbp_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
+	dbp_require_argument(fcinfo, 2, "reason",
+						 "Say why, without personal data: the reason is logged.");
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	erasure.trail = reading.trail;
 	probes = dbp_audit_probes(reading.trail, reading.root, PG_GETARG_JSONB_P(1));

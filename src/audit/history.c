@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "audit/audit.h"
+#include "core/target.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
@@ -148,8 +149,8 @@ dbpatterns_audit_history(PG_FUNCTION_ARGS)
 	AuditReading reading;
 	History		history;
 
-	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
-	dbp_audit_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
+	dbp_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	dbp_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
 	InitMaterializedSRF(fcinfo, 0);
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 
@@ -270,7 +271,7 @@ dbpatterns_audit_changes(PG_FUNCTION_ARGS)
 	TimestampTz since = time_argument(fcinfo, 1, DT_NOBEGIN);
 	TimestampTz until = time_argument(fcinfo, 2, DT_NOEND);
 
-	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	dbp_require_argument(fcinfo, 0, "target", "Name an audited table.");
 	InitMaterializedSRF(fcinfo, 0);
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 

@@ -28,6 +28,7 @@
 #include "core/owner.h"
 #include "core/progress.h"
 #include "core/sql.h"
+#include "core/target.h"
 #include "core/trigger.h"
 #include "miscadmin.h"
 #include "partitioning/partbounds.h"
@@ -365,8 +366,8 @@ dbpatterns_audit_run(PG_FUNCTION_ARGS)
 	TimestampTz upto;
 	int64		created = 0;
 
-	dbp_audit_require_argument(fcinfo, 0, "every", "Leave it out for the default.");
-	dbp_audit_require_argument(fcinfo, 1, "ahead", "Leave it out for the default.");
+	dbp_require_argument(fcinfo, 0, "every", "Leave it out for the default.");
+	dbp_require_argument(fcinfo, 1, "ahead", "Leave it out for the default.");
 	every = *PG_GETARG_INTERVAL_P(0);
 	ahead = *PG_GETARG_INTERVAL_P(1);
 	require_interval(&every, "every", 1);
@@ -504,8 +505,8 @@ dbpatterns_audit_purge(PG_FUNCTION_ARGS)
 	bool		nonatomic = can_commit(fcinfo);
 	TimestampTz before;
 
-	dbp_audit_require_argument(fcinfo, 0, "before",
-							   "Entries of transactions that began before this time are removed.");
+	dbp_require_argument(fcinfo, 0, "before",
+						 "Entries of transactions that began before this time are removed.");
 	before = PG_GETARG_TIMESTAMPTZ(0);
 	if (before > GetCurrentTransactionStartTimestamp())
 		ereport(ERROR,

@@ -314,20 +314,6 @@ dbp_audit_known_values(Jsonb *image)
 }
 
 /*
- * dbp_audit_require_argument raises 22004 when an argument is NULL.
- */
-void
-dbp_audit_require_argument(FunctionCallInfo fcinfo, int argno, const char *argument,
-						   const char *hint)
-{
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be NULL", argument),
-				 errhint("%s", hint)));
-}
-
-/*
  * dbp_audit_append_equals appends a condition that a column of a type equals a
  * parameter, by the type's own operator whatever the search_path; false if
  * the type has none.

@@ -19,6 +19,7 @@
 #include "audit/replay.h"
 #include "catalog/pg_type.h"
 #include "core/names.h"
+#include "core/target.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -264,9 +265,9 @@ dbpatterns_audit_row_at(PG_FUNCTION_ARGS)
 	Jsonb	   *present;
 	Jsonb	   *row;
 
-	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
-	dbp_audit_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
-	dbp_audit_require_argument(fcinfo, 2, "at", "Give the time of the wanted state.");
+	dbp_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	dbp_require_argument(fcinfo, 1, "key", "Give a JSON object with the row's key columns.");
+	dbp_require_argument(fcinfo, 2, "at", "Give the time of the wanted state.");
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	replay_open(&replay, &reading, PG_GETARG_TIMESTAMPTZ(2));
 
@@ -385,8 +386,8 @@ dbpatterns_audit_table_at(PG_FUNCTION_ARGS)
 	HASHCTL		ctl = {0};
 	Datum		params[2];
 
-	dbp_audit_require_argument(fcinfo, 0, "target", "Name an audited table.");
-	dbp_audit_require_argument(fcinfo, 1, "at", "Give the time of the wanted state.");
+	dbp_require_argument(fcinfo, 0, "target", "Name an audited table.");
+	dbp_require_argument(fcinfo, 1, "at", "Give the time of the wanted state.");
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	dbp_audit_read_open(&reading, PG_GETARG_OID(0));
 	replay_open(&replay, &reading, PG_GETARG_TIMESTAMPTZ(1));

@@ -31,6 +31,7 @@
 #include "catalog/pg_type.h"
 #include "core/names.h"
 #include "core/owner.h"
+#include "core/target.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -400,8 +401,8 @@ dbpatterns_audit_undo(PG_FUNCTION_ARGS)
 {
 	Undo		undo = {0};
 
-	dbp_audit_require_argument(fcinfo, 0, "transaction", "Give the number of a transaction in the audit log.");
-	dbp_audit_require_argument(fcinfo, 1, "dry_run", "Leave it out for a dry run.");
+	dbp_require_argument(fcinfo, 0, "transaction", "Give the number of a transaction in the audit log.");
+	dbp_require_argument(fcinfo, 1, "dry_run", "Leave it out for a dry run.");
 	InitMaterializedSRF(fcinfo, 0);
 	dbp_audit_read_flush();
 

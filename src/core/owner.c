@@ -49,6 +49,16 @@ pin_setting(const char *name, const char *value)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
+static void
+pin_settings(DbpOwnerScope *scope)
+{
+	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
+	scope->guc_nestlevel = NewGUCNestLevel();
+	pin_setting("search_path", "pg_catalog, pg_temp");
+	pin_setting("default_tablespace", "");
+	pin_setting("default_table_access_method", "heap");
+}
+
 /*
  * dbp_enter_owner becomes owner until dbp_leave_owner, with search_path and
  * the place of new tables pinned and without the power to change the session.
@@ -57,18 +67,24 @@ pin_setting(const char *name, const char *value)
 void
 dbp_enter_owner(DbpOwnerScope *scope, Oid owner)
 {
-	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
+	pin_settings(scope);
 	SetUserIdAndSecContext(owner,
 						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	scope->guc_nestlevel = NewGUCNestLevel();
-	pin_setting("search_path", "pg_catalog, pg_temp");
-	pin_setting("default_tablespace", "");
-	pin_setting("default_table_access_method", "heap");
 }
 
 /*
- * dbp_leave_owner ends the scope.
+ * dbp_enter_caller pins the same settings and changes nobody's rights, for
+ * commands that need those of the caller, such as making temporary tables.
+ */
+void
+dbp_enter_caller(DbpOwnerScope *scope)
+{
+	pin_settings(scope);
+}
+
+/*
+ * dbp_leave_owner ends either scope.
  */
 void
 dbp_leave_owner(DbpOwnerScope *scope)

@@ -25,6 +25,7 @@ typedef struct DbpOwnerScope
 
 extern void dbp_require_owner(Oid relid);
 extern void dbp_enter_owner(DbpOwnerScope *scope, Oid owner);
+extern void dbp_enter_caller(DbpOwnerScope *scope);
 extern void dbp_leave_owner(DbpOwnerScope *scope);
 extern Oid	dbp_relation_owner(Oid relid);
 

@@ -60,6 +60,7 @@ typedef struct HierSpec
 
 extern char *dbp_hier_print_spec(const HierSpec *spec);
 extern void dbp_hier_parse_spec(const char *argument, HierSpec *spec);
+extern List *dbp_hier_spec_columns(const HierSpec *spec, bool with_order);
 extern List *dbp_hier_specs(Relation target, HierKind kind);
 extern HierSpec *dbp_hier_find_spec(Relation target, HierKind kind, const char *storage);
 extern List *dbp_hier_columns_argument(FunctionCallInfo fcinfo, int argno, const char *argument);
@@ -283,10 +284,20 @@ extern int64 dbp_hier_sync(HierState *state);
 
 /* ---- triggers.c: the triggers of a hierarchy ---- */
 
+extern bool dbp_hier_ddl_silent;
+
+extern void dbp_hier_command(const char *sql);
 extern const char *dbp_hier_pattern(HierKind kind);
+extern List *dbp_hier_own_triggers(Relation rel, HierKind kind);
+extern List *dbp_hier_storage_triggers(Relation rel, const HierSpec *spec);
+extern bool dbp_hier_fires_always(Relation rel, const HierSpec *spec);
 extern bool dbp_hier_set_triggers(Oid relid, const HierSpec *spec, bool always);
 extern bool dbp_hier_drop_triggers(Oid relid, const HierSpec *spec);
 extern bool dbp_hier_cover_partitions(Oid rootid);
+
+/* ---- depend.c: what the server itself refuses to drop or alter ---- */
+
+extern void dbp_hier_depend(Oid relid, const HierSpec *spec);
 
 /* ---- readers.c: the functions that read a closure table ---- */
 

@@ -1,0 +1,166 @@
+/*-------------------------------------------------------------------------
+ *
+ * depend.c
+ *	  What the server itself refuses to drop or alter.
+ *
+ * The parts of a hierarchy are tied together in pg_depend, so that the server
+ * does the right thing even where event triggers do not fire:
+ *
+ * storage and its reader functions -> target (auto): they go with it
+ * triggers -> columns of target and storage: those cannot be dropped, nor get
+ *		another type, nor can the storage be dropped alone; with CASCADE the
+ *		triggers go, all of them
+ * statement triggers of partitions -> those of the root (auto): they go with it
+ *
+ * A dump does not carry these; they are made again when the triggers are, by
+ * the event trigger or the next closure_enable.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/hierarchy/depend.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "core/names.h"
+#include "core/trigger.h"
+#include "hierarchy/hierarchy.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+/*
+ * depends tells whether an object depends on another one, or on a part of it,
+ * in the given way.
+ */
+static bool
+depends(Oid classid, Oid objid, Oid refclassid, Oid refobjid, char type)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(classid));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(objid));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
+
+		found = row->refclassid == refclassid && row->refobjid == refobjid &&
+			row->deptype == type;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return found;
+}
+
+static void
+add(Oid classid, Oid objid, Oid refclassid, Oid refobjid, int32 column, DependencyType type)
+{
+	ObjectAddress depender;
+	ObjectAddress referenced;
+
+	ObjectAddressSet(depender, classid, objid);
+	ObjectAddressSubSet(referenced, refclassid, refobjid, column);
+	recordDependencyOn(&depender, &referenced, type);
+}
+
+/*
+ * tie_columns makes a trigger depend on the columns that its hierarchy uses.
+ * What the server recorded for a WHEN clause is among them.
+ */
+static void
+tie_columns(Oid triggerid, Relation target, Relation storage, const HierSpec *spec)
+{
+	ListCell   *lc;
+
+	deleteDependencyRecordsForClass(TriggerRelationId, triggerid, RelationRelationId,
+									DEPENDENCY_NORMAL);
+	foreach(lc, dbp_hier_spec_columns(spec, true))
+		add(TriggerRelationId, triggerid, RelationRelationId, RelationGetRelid(target),
+			dbp_column_number(target, lfirst(lc)), DEPENDENCY_NORMAL);
+	for (AttrNumber i = 1; i <= RelationGetNumberOfAttributes(storage); i++)
+	{
+		if (!TupleDescAttr(RelationGetDescr(storage), i - 1)->attisdropped)
+			add(TriggerRelationId, triggerid, RelationRelationId, RelationGetRelid(storage), i,
+				DEPENDENCY_NORMAL);
+	}
+}
+
+/*
+ * tie_partition makes the statement triggers of a partition go with those of
+ * its root.
+ */
+static void
+tie_partition(Relation rel, Oid rootid, List *triggers)
+{
+	ListCell   *lc;
+
+	foreach(lc, triggers)
+	{
+		Trigger    *trigger = lfirst(lc);
+		Oid			rootid_trigger = get_trigger_oid(rootid, trigger->tgname, true);
+
+		if (!trigger->tgisclone && OidIsValid(rootid_trigger) &&
+			!depends(TriggerRelationId, trigger->tgoid, TriggerRelationId, rootid_trigger,
+					 DEPENDENCY_AUTO))
+			add(TriggerRelationId, trigger->tgoid, TriggerRelationId, rootid_trigger, 0,
+				DEPENDENCY_AUTO);
+	}
+}
+
+/*
+ * dbp_hier_depend ties the triggers of a hierarchy that one table has, and the
+ * storage.  What is tied already stays as it is.
+ */
+void
+dbp_hier_depend(Oid relid, const HierSpec *spec)
+{
+	Relation	rel;
+	Relation	storage;
+	Oid			storageid;
+	List	   *triggers;
+	ListCell   *lc;
+
+	CommandCounterIncrement();
+	rel = table_open(relid, AccessShareLock);
+	triggers = dbp_hier_storage_triggers(rel, spec);
+	storageid = get_relname_relid(spec->storage, RelationGetNamespace(rel));
+	if (rel->rd_rel->relispartition)
+		tie_partition(rel, dbp_hier_root(rel), triggers);
+	else if (OidIsValid(storageid))
+	{
+		storage = table_open(storageid, AccessShareLock);
+		foreach(lc, triggers)
+		{
+			Oid			triggerid = ((Trigger *) lfirst(lc))->tgoid;
+
+			if (!depends(TriggerRelationId, triggerid, RelationRelationId, storageid,
+						 DEPENDENCY_NORMAL))
+				tie_columns(triggerid, rel, storage, spec);
+		}
+		if (!depends(RelationRelationId, storageid, RelationRelationId, relid, DEPENDENCY_AUTO))
+			add(RelationRelationId, storageid, RelationRelationId, relid, 0, DEPENDENCY_AUTO);
+		table_close(storage, NoLock);
+	}
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
