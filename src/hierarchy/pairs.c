@@ -67,6 +67,7 @@ struct HierPairs
 {
 	HierState  *state;
 	Closure    *closure;
+	MemoryContext cxt;			/* owns scans and slots, and what scans keep */
 	Relation	rel;
 	Relation	forward;
 	Relation	backward;
@@ -229,11 +230,13 @@ dbp_pairs_open(HierState *state)
 	TriggerDesc *triggers;
 
 	pairs->state = state;
+	pairs->cxt = CurrentMemoryContext;
 	pairs->rel = table_open(state->storageid, RowExclusiveLock);
 	pairs->closure = (Closure *) dbp_relstate_get(closures, pairs->rel, InvalidOid, state);
 	pairs->forward = index_open(pairs->closure->forward, RowExclusiveLock);
 	pairs->backward = index_open(pairs->closure->backward, RowExclusiveLock);
 	pairs->slot = table_slot_create(pairs->rel, NULL);
+	pairs->descendant_slot = table_slot_create(pairs->rel, NULL);
 	pairs->cross_check = IsolationUsesXactSnapshot();
 	triggers = pairs->rel->trigdesc;
 	pairs->by_trigger = triggers != NULL &&
@@ -260,8 +263,7 @@ dbp_pairs_close(HierPairs *pairs)
 	end_scan(pairs->descendants);
 	end_scan(pairs->point);
 	ExecDropSingleTupleTableSlot(pairs->slot);
-	if (pairs->descendant_slot != NULL)
-		ExecDropSingleTupleTableSlot(pairs->descendant_slot);
+	ExecDropSingleTupleTableSlot(pairs->descendant_slot);
 	index_close(pairs->forward, NoLock);
 	index_close(pairs->backward, NoLock);
 	table_close(pairs->rel, NoLock);
@@ -285,9 +287,22 @@ static void
 start_scan(HierPairs *pairs, IndexScanDesc *scan, Relation index, const ScanKeyData *keys,
 		   const Datum *key, int n)
 {
+	MemoryContext oldcxt = MemoryContextSwitchTo(pairs->cxt);
+
 	if (*scan == NULL)
 		*scan = index_beginscan(pairs->rel, index, SnapshotSelf, NULL, n, 0);
 	set_scan(*scan, keys, key, n);
+	MemoryContextSwitchTo(oldcxt);
+}
+
+static bool
+next_pair(HierPairs *pairs, IndexScanDesc scan, TupleTableSlot *slot)
+{
+	MemoryContext oldcxt = MemoryContextSwitchTo(pairs->cxt);
+	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+
+	MemoryContextSwitchTo(oldcxt);
+	return found;
 }
 
 static void
@@ -370,7 +385,7 @@ dbp_pairs_ancestors(HierPairs *pairs, const Datum *node, HierPairList *list)
 
 	memset(list, 0, sizeof(*list));
 	start_scan(pairs, &pairs->ancestors, pairs->backward, closure->backward_keys, node, n);
-	while (index_getnext_slot(pairs->ancestors, ForwardScanDirection, pairs->slot))
+	while (next_pair(pairs, pairs->ancestors, pairs->slot))
 	{
 		read_pair(pairs, pairs->slot, closure->ancestor, values, &pair);
 		add_to_list(pairs, list, &pair);
@@ -400,12 +415,10 @@ dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit, 
 
 	int64		found = 0;
 
-	if (pairs->descendant_slot == NULL)
-		pairs->descendant_slot = table_slot_create(pairs->rel, NULL);
 	if (pairs->cross_check)
 		CommandCounterIncrement();
 	start_scan(pairs, &pairs->descendants, pairs->forward, closure->forward_keys, node, n);
-	while (index_getnext_slot(pairs->descendants, ForwardScanDirection, pairs->descendant_slot))
+	while (next_pair(pairs, pairs->descendants, pairs->descendant_slot))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (pairs->cross_check &&
@@ -437,7 +450,7 @@ dbp_pairs_find(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
 	memcpy(key, ancestor, sizeof(Datum) * n);
 	memcpy(key + n, descendant + nscope, sizeof(Datum) * (n - nscope));
 	start_scan(pairs, &pairs->point, pairs->forward, closure->forward_keys, key, 2 * n - nscope);
-	found = index_getnext_slot(pairs->point, ForwardScanDirection, pairs->slot);
+	found = next_pair(pairs, pairs->point, pairs->slot);
 	if (found)
 		read_pair(pairs, pairs->slot, closure->descendant, values, pair);
 	pair->key = NULL;
@@ -513,7 +526,7 @@ dbp_pairs_add(HierPairs *pairs, const Datum *ancestor, const Datum *descendant, 
 			dbp_pairs_write(pairs);
 		else
 		{
-			MemoryContext oldcxt = MemoryContextSwitchTo(GetMemoryChunkContext(pairs));
+			MemoryContext oldcxt = MemoryContextSwitchTo(pairs->cxt);
 
 			pairs->allocated = Max(16, pairs->allocated * 2);
 			pairs->waiting = pairs->waiting == NULL ?

@@ -429,7 +429,10 @@ waits_for(Flush *flush, Work *work)
 
 	if (parent == NULL || work->change == CHANGE_NONE)
 		return NULL;
-	if (parent->touched != NULL && work_of(parent->touched)->change != CHANGE_NONE)
+	if (parent->touched != NULL &&
+		(work_of(parent->touched)->change == CHANGE_NEW ||
+		 (work_of(parent->touched)->change == CHANGE_MOVED &&
+		  work_of(parent->touched)->mark != MARK_DONE)))
 		return work_of(parent->touched);
 	if (parent->placed || (flush->nmoved == 0 && flush->ngone == 0))
 		return NULL;
@@ -659,21 +662,27 @@ attach(Flush *flush)
 		while (n > 0)
 		{
 			Work	   *work = path[n - 1];
-			Work	   *upper = work->mark == MARK_DONE ? NULL : waits_for(flush, work);
+			Work	   *upper;
 
 			CHECK_FOR_INTERRUPTS();
+			if (work->mark == MARK_DONE)
+			{
+				n--;
+				continue;
+			}
+			work->mark = MARK_ON_PATH;
+			upper = waits_for(flush, work);
 			if (upper != NULL && upper->mark == MARK_ON_PATH)
 			{
 				refuse_cycle(flush, upper);
 				return false;
 			}
-			work->mark = work->mark == MARK_DONE ? MARK_DONE : MARK_ON_PATH;
 			if (upper != NULL && upper->mark == MARK_OPEN)
 			{
 				path[n++] = upper;
 				continue;
 			}
-			if (work->mark != MARK_DONE && !is_left(flush, work, upper))
+			if (!is_left(flush, work, upper))
 				attach_one(flush, work, &above);
 			n--;
 		}
