@@ -62,13 +62,17 @@ OBJS = \
 	src/core/trigger.o \
 	src/core/version.o \
 	src/hierarchy/capture.o \
+	src/hierarchy/columns.o \
 	src/hierarchy/depend.o \
+	src/hierarchy/enable.o \
+	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
 	src/hierarchy/pairs.o \
 	src/hierarchy/placeholder.o \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
+	src/hierarchy/storage.o \
 	src/hierarchy/tree.o \
 	src/hierarchy/triggers.o \
 	src/dbpatterns.o
@@ -81,6 +85,8 @@ INSTALL_SQL = \
 	sql/install/30_audit.sql \
 	sql/install/31_audit_read.sql \
 	sql/install/32_audit_seal.sql \
+	sql/install/40_closure.sql \
+	sql/install/41_placeholder.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql

@@ -33,10 +33,12 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "core/names.h"
 #include "core/trigger.h"
 #include "hierarchy/hierarchy.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -162,5 +164,57 @@ dbp_hier_depend(Oid relid, const HierSpec *spec)
 		table_close(storage, NoLock);
 	}
 	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/*
+ * dbp_hier_depend_readers makes the functions that read a storage go with it:
+ * those whose names begin with the prefix and which depend on it or on the
+ * target.
+ */
+void
+dbp_hier_depend_readers(Oid targetid, const HierSpec *spec)
+{
+	Oid			storageid = dbp_hier_storage_id(targetid, spec);
+	DbpParam	params[4];
+	uint64		rows;
+
+	params[0] = DBP_PARAM(OIDOID, ObjectIdGetDatum(get_rel_namespace(targetid)));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(psprintf("%s__", spec->prefix)));
+	params[2] = DBP_PARAM(OIDOID, ObjectIdGetDatum(storageid));
+	params[3] = DBP_PARAM(OIDOID, ObjectIdGetDatum(targetid));
+	rows = dbp_sql_query_latest("SELECT p.oid FROM pg_catalog.pg_proc p"
+								" WHERE p.pronamespace OPERATOR(pg_catalog.=) $1"
+								" AND pg_catalog.starts_with(p.proname::pg_catalog.text, $2)"
+								" AND EXISTS (SELECT FROM pg_catalog.pg_depend d"
+								"  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass"
+								"  AND d.objid OPERATOR(pg_catalog.=) p.oid"
+								"  AND (d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+								"   AND d.refobjid OPERATOR(pg_catalog.=) ANY (ARRAY[$3, $4])"
+								"   OR d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass"
+								"   AND d.refobjid OPERATOR(pg_catalog.=) (SELECT c.reltype FROM pg_catalog.pg_class c"
+								"    WHERE c.oid OPERATOR(pg_catalog.=) $4)))"
+								" ORDER BY 1", 4, params);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		Oid			function = DatumGetObjectId(dbp_sql_value(i, 0, NULL));
+
+		if (!depends(ProcedureRelationId, function, RelationRelationId, storageid,
+					 DEPENDENCY_AUTO))
+			add(ProcedureRelationId, function, RelationRelationId, storageid, 0,
+				DEPENDENCY_AUTO);
+	}
+	CommandCounterIncrement();
+}
+
+/*
+ * dbp_hier_release_storage makes a storage a table like any other, that stays
+ * when the target goes.
+ */
+void
+dbp_hier_release_storage(Oid targetid, Oid storageid)
+{
+	(void) deleteDependencyRecordsForSpecific(RelationRelationId, storageid, DEPENDENCY_AUTO,
+											  RelationRelationId, targetid);
 	CommandCounterIncrement();
 }

@@ -165,6 +165,25 @@ dbp_hier_fires_always(Relation rel, const HierSpec *spec)
 	return own != NIL && ((Trigger *) linitial(own))->tgenabled == TRIGGER_FIRES_ALWAYS;
 }
 
+/*
+ * dbp_hier_is_intact tells whether a hierarchy of an open table has all its
+ * triggers, and they fire for ordinary sessions.
+ */
+bool
+dbp_hier_is_intact(Relation rel, const HierSpec *spec)
+{
+	int			fire = 0;
+	ListCell   *lc;
+
+	foreach(lc, dbp_hier_storage_triggers(rel, spec))
+	{
+		char		enabled = ((Trigger *) lfirst(lc))->tgenabled;
+
+		fire += (enabled == TRIGGER_FIRES_ON_ORIGIN || enabled == TRIGGER_FIRES_ALWAYS);
+	}
+	return fire >= NTRIGGERS;
+}
+
 static char *
 trigger_name(HierKind kind, int part, const char *suffix)
 {
