@@ -26,7 +26,6 @@ OBJS = \
 	src/audit/log.o \
 	src/audit/merkle.o \
 	src/audit/options.o \
-	src/audit/parts.o \
 	src/audit/probe.o \
 	src/audit/read.o \
 	src/audit/replay.o \
@@ -54,6 +53,7 @@ OBJS = \
 	src/core/locks.o \
 	src/core/names.o \
 	src/core/owner.o \
+	src/core/parts.o \
 	src/core/progress.o \
 	src/core/registry.o \
 	src/core/relstate.o \
@@ -63,6 +63,7 @@ OBJS = \
 	src/core/version.o \
 	src/hierarchy/capture.o \
 	src/hierarchy/columns.o \
+	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
 	src/hierarchy/enable.o \
 	src/hierarchy/install.o \

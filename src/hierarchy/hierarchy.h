@@ -349,9 +349,10 @@ extern void dbp_hier_command(const char *sql);
 extern const char *dbp_hier_pattern(HierKind kind);
 extern List *dbp_hier_own_triggers(Relation rel, HierKind kind);
 extern List *dbp_hier_storage_triggers(Relation rel, const HierSpec *spec);
-extern bool dbp_hier_is_intact(Relation rel, const HierSpec *spec);
+extern bool dbp_hier_is_intact(Oid relid, const HierSpec *spec);
 extern bool dbp_hier_fires_always(Relation rel, const HierSpec *spec);
 extern bool dbp_hier_set_triggers(Oid relid, const HierSpec *spec, bool always);
+extern void dbp_hier_replace_spec(Oid relid, const HierSpec *old, const HierSpec *spec);
 extern bool dbp_hier_drop_triggers(Oid relid, const HierSpec *spec);
 extern bool dbp_hier_cover_partitions(Oid rootid);
 
@@ -359,6 +360,8 @@ extern bool dbp_hier_cover_partitions(Oid rootid);
 
 extern void dbp_hier_depend(Oid relid, const HierSpec *spec);
 extern void dbp_hier_depend_readers(Oid targetid, const HierSpec *spec);
+extern Oid	dbp_hier_target_of(Oid storageid);
+extern List *dbp_hier_storages_of(Oid targetid);
 extern void dbp_hier_release_storage(Oid targetid, Oid storageid);
 
 /* ---- readers.c: the functions that read a closure table ---- */
@@ -372,6 +375,10 @@ extern void dbp_hier_tree_init(void);
 
 extern void dbp_hier_graph_init(void);
 extern void dbp_hier_nested_init(void);
+
+/* ---- ddl.c: tables that are altered or dropped ---- */
+
+extern void dbp_hier_ddl_init(void);
 
 extern void dbp_hier_init(void);
 

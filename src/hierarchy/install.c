@@ -132,7 +132,7 @@ dbp_hier_install(Oid targetid, const HierSpec *spec, bool always, const HierWork
 {
 	Relation	target = table_open(targetid, NoLock);
 	HierSpec   *old = dbp_hier_existing(target, spec);
-	bool		intact = old != NULL && dbp_hier_is_intact(target, old);
+	bool		intact = old != NULL && dbp_hier_is_intact(targetid, old);
 	bool		altered = old == NULL ||
 		strcmp(dbp_hier_print_spec(old), dbp_hier_print_spec(spec)) != 0;
 	bool		fresh = old == NULL || !OidIsValid(dbp_hier_storage_id(targetid, spec));
