@@ -140,16 +140,14 @@ after_rename(Oid relid, bool column, const char *old_name, const char *new_name)
 /* ---- a target that was altered ---------------------------------------------- */
 
 /*
- * storage_of finds the storage of a hierarchy in whatever schema it is.
+ * storage_of finds the storage of a hierarchy in whatever schema it is.  A name
+ * in the argument of a trigger is not enough: it may be anybody's table.
  */
 static Oid
 storage_of(Oid targetid, const HierSpec *spec)
 {
-	Oid			storageid = dbp_hier_storage_id(targetid, spec);
 	ListCell   *lc;
 
-	if (OidIsValid(storageid))
-		return storageid;
 	foreach(lc, dbp_hier_storages_of(targetid))
 	{
 		if (strcmp(get_rel_name(lfirst_oid(lc)), spec->storage) == 0)
@@ -224,8 +222,12 @@ wrong_persistence(Oid storageid, Oid targetid)
 static void
 follow_target(Oid targetid, const HierSpec *spec)
 {
-	Oid			storageid = storage_of(targetid, spec);
+	Oid			storageid;
 
+	/* After a restore they are not tied yet. */
+	dbp_hier_depend(targetid, spec);
+	dbp_hier_depend_readers(targetid, spec);
+	storageid = storage_of(targetid, spec);
 	if (!OidIsValid(storageid))
 		return;
 	if (wrong_schema(storageid, targetid))
@@ -238,8 +240,6 @@ follow_target(Oid targetid, const HierSpec *spec)
 		dbp_hier_command(psprintf("ALTER TABLE %s SET %s", dbp_relation_name_by_oid(storageid),
 								  get_rel_persistence(targetid) == RELPERSISTENCE_UNLOGGED ?
 								  "UNLOGGED" : "LOGGED"));
-	dbp_hier_depend(targetid, spec);
-	dbp_hier_depend_readers(targetid, spec);
 }
 
 /*

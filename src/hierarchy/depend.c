@@ -191,6 +191,8 @@ dbp_hier_depend_readers(Oid targetid, const HierSpec *spec)
 	rows = dbp_sql_query_latest("SELECT p.oid FROM pg_catalog.pg_proc p"
 								" WHERE p.pronamespace OPERATOR(pg_catalog.=) $1"
 								" AND pg_catalog.starts_with(p.proname::pg_catalog.text, $2)"
+								" AND p.proowner OPERATOR(pg_catalog.=)"
+								"  (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) $4)"
 								" AND EXISTS (SELECT FROM pg_catalog.pg_depend d"
 								"  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass"
 								"  AND d.objid OPERATOR(pg_catalog.=) p.oid"
