@@ -26,7 +26,6 @@ OBJS = \
 	src/audit/log.o \
 	src/audit/merkle.o \
 	src/audit/options.o \
-	src/audit/parts.o \
 	src/audit/probe.o \
 	src/audit/read.o \
 	src/audit/replay.o \
@@ -54,6 +53,7 @@ OBJS = \
 	src/core/locks.o \
 	src/core/names.o \
 	src/core/owner.o \
+	src/core/parts.o \
 	src/core/progress.o \
 	src/core/registry.o \
 	src/core/relstate.o \
@@ -62,13 +62,18 @@ OBJS = \
 	src/core/trigger.o \
 	src/core/version.o \
 	src/hierarchy/capture.o \
+	src/hierarchy/columns.o \
+	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
+	src/hierarchy/enable.o \
+	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
 	src/hierarchy/pairs.o \
 	src/hierarchy/placeholder.o \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
+	src/hierarchy/storage.o \
 	src/hierarchy/tree.o \
 	src/hierarchy/triggers.o \
 	src/dbpatterns.o
@@ -81,6 +86,8 @@ INSTALL_SQL = \
 	sql/install/30_audit.sql \
 	sql/install/31_audit_read.sql \
 	sql/install/32_audit_seal.sql \
+	sql/install/40_closure.sql \
+	sql/install/41_placeholder.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql

@@ -7,10 +7,11 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA dbpatterns FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA _dbpatterns FROM PUBLIC;
 
 -- What is where, and how long it takes.
-GRANT SELECT ON dbpatterns.status, dbpatterns.audit_status TO PUBLIC;
+GRANT SELECT ON dbpatterns.status, dbpatterns.audit_status, dbpatterns.closure_status TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
     dbpatterns."check"(regclass),
-    dbpatterns.audit_check(regclass)
+    dbpatterns.audit_check(regclass),
+    dbpatterns.closure_check(regclass)
 TO PUBLIC;
 
 -- Rows and their JSONB images.
@@ -36,4 +37,14 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.audit_row_at(regclass, jsonb, timestamptz),
     dbpatterns.audit_table_at(regclass, timestamptz),
     dbpatterns.audit_undo(bigint, boolean)
+TO PUBLIC;
+
+-- Owners switch the hierarchies of their tables; trigger functions are checked
+-- when a trigger is created.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.closure_enable(regclass, name[], name[], name, integer, name, name[], text, boolean, text),
+    dbpatterns.closure_enable(regclass, name, name[], name, integer, name, name[], text, boolean, text),
+    dbpatterns.closure_disable(regclass, name, boolean),
+    dbpatterns.closure_trigger(),
+    dbpatterns.closure_graph_trigger()
 TO PUBLIC;

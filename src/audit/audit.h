@@ -247,11 +247,6 @@ extern void dbp_audit_log_coverage(Relation root, int shape, const char *event,
 								   const char *detail);
 extern bool dbp_audit_follow_coverage(Oid relid, bool dropped);
 
-/* parts.c */
-extern Oid	dbp_audit_former_root(Oid relid, const List *touched);
-extern bool dbp_audit_new_part(Oid relid, const List *touched);
-extern bool dbp_audit_has_rows(Oid relid);
-
 /* shape.c */
 extern int	dbp_audit_relation_number(Relation root);
 extern int	dbp_audit_relation_shape(Relation root, List *key, int *relation);

@@ -29,6 +29,7 @@
 #include "core/ddl.h"
 #include "core/names.h"
 #include "core/owner.h"
+#include "core/parts.h"
 #include "core/registry.h"
 #include "core/sql.h"
 #include "core/trigger.h"
@@ -244,7 +245,7 @@ after_alter_partition(Oid relid, List *touched)
 	Relation	rel = table_open(relid, NoLock);
 	Oid			rootid = dbp_audit_root(rel);
 	Relation	root = table_open(rootid, AccessShareLock);
-	bool		is_new = dbp_audit_new_part(relid, touched);
+	bool		is_new = dbp_new_part(relid, touched);
 	bool		covered = last_shape(root) != 0 || is_new;
 
 	table_close(root, NoLock);
@@ -252,7 +253,7 @@ after_alter_partition(Oid relid, List *touched)
 
 	if (covered)
 		(void) dbp_audit_cover_partition(relid, rootid);
-	if (is_new && dbp_audit_has_rows(relid))
+	if (is_new && dbp_has_rows(relid))
 		log_moved_rows(rootid, "partition attached", dbp_relation_name_by_oid(relid));
 	if (dbp_audit_follow_coverage(relid, false))
 		dbp_audit_batch_flush();
@@ -267,7 +268,7 @@ after_alter_table(Oid relid, const char *command, List *touched)
 {
 	bool		creates = strncmp(command, "CREATE ", 7) == 0 &&
 		strcmp(command, "CREATE TRIGGER") != 0;
-	Oid			former = dbp_audit_former_root(relid, touched);
+	Oid			former = dbp_former_root(relid, touched);
 	ListCell   *lc;
 
 	if (OidIsValid(former) && !get_rel_relispartition(relid))
@@ -398,7 +399,7 @@ after_drop(List *dropped)
 			tables = list_append_unique_oid(tables, object->relid);
 		if (object->classid != RelationRelationId || log_dropped_table(object))
 			continue;
-		rootid = dbp_audit_former_root(object->objid, NIL);
+		rootid = dbp_former_root(object->objid, NIL);
 		if (OidIsValid(rootid))
 			log_moved_rows(rootid, "partition dropped", object->identity);
 	}
@@ -420,5 +421,5 @@ after_drop(List *dropped)
 void
 dbp_audit_ddl_init(void)
 {
-	dbp_ddl_register(after_ddl, after_drop, after_rewrite);
+	dbp_ddl_register(after_ddl, after_drop, after_rewrite, NULL);
 }

@@ -43,6 +43,7 @@ PG_FUNCTION_INFO_V1(dbpatterns_on_sql_drop);
 static DbpDdlCallback ddl_callbacks[MAX_MODULES];
 static DbpDropCallback drop_callbacks[MAX_MODULES];
 static DbpRewriteCallback rewrite_callbacks[MAX_MODULES];
+static DbpRenameCallback rename_callbacks[MAX_MODULES];
 static int	nmodules = 0;
 
 /*
@@ -50,13 +51,14 @@ static int	nmodules = 0;
  */
 void
 dbp_ddl_register(DbpDdlCallback after_ddl, DbpDropCallback after_drop,
-				 DbpRewriteCallback after_rewrite)
+				 DbpRewriteCallback after_rewrite, DbpRenameCallback after_rename)
 {
 	if (nmodules >= MAX_MODULES)
 		elog(ERROR, "too many modules");
 	ddl_callbacks[nmodules] = after_ddl;
 	drop_callbacks[nmodules] = after_drop;
 	rewrite_callbacks[nmodules] = after_rewrite;
+	rename_callbacks[nmodules] = after_rename;
 	nmodules++;
 }
 
@@ -77,6 +79,7 @@ typedef struct Touched
 	List	   *relids;
 	List	   *rewritten;		/* Rewritten */
 	List	   *types;			/* whose values are shown otherwise */
+	List	   *renamed;		/* Renamed */
 } Touched;
 
 typedef struct Rewritten
@@ -84,6 +87,14 @@ typedef struct Rewritten
 	Oid			relid;
 	List	   *columns;
 } Rewritten;
+
+typedef struct Renamed
+{
+	Oid			relid;
+	bool		column;
+	char	   *old_name;
+	char	   *new_name;
+} Renamed;
 
 static void
 add_rewritten(Touched *touched, Oid relid, AttrNumber attnum)
@@ -141,7 +152,26 @@ look_at_alter(Touched *touched, CollectedCommand *command)
 }
 
 /*
- * look_at_simple finds enums of which a label was renamed.
+ * look_at_rename finds tables and columns that were renamed.
+ */
+static void
+look_at_rename(Touched *touched, RenameStmt *rename, ObjectAddress address)
+{
+	Renamed    *renamed;
+
+	if (address.classId != RelationRelationId ||
+		(rename->renameType != OBJECT_TABLE && rename->renameType != OBJECT_COLUMN))
+		return;
+	renamed = palloc(sizeof(Renamed));
+	renamed->relid = address.objectId;
+	renamed->column = rename->renameType == OBJECT_COLUMN;
+	renamed->old_name = pstrdup(renamed->column ? rename->subname : rename->relation->relname);
+	renamed->new_name = pstrdup(rename->newname);
+	touched->renamed = lappend(touched->renamed, renamed);
+}
+
+/*
+ * look_at_simple finds what was renamed: enums of which a label was, too.
  */
 static void
 look_at_simple(Touched *touched, CollectedCommand *command)
@@ -150,6 +180,8 @@ look_at_simple(Touched *touched, CollectedCommand *command)
 
 	if (IsA(parsetree, AlterEnumStmt) && castNode(AlterEnumStmt, parsetree)->oldVal != NULL)
 		touched->types = lappend_oid(touched->types, command->d.simple.address.objectId);
+	if (IsA(parsetree, RenameStmt))
+		look_at_rename(touched, castNode(RenameStmt, parsetree), command->d.simple.address);
 }
 
 /*
@@ -255,6 +287,17 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 	look_at_commands(&touched, caller_cxt);
 	SPI_finish();
 
+	foreach(lc, touched.renamed)
+	{
+		Renamed    *renamed = lfirst(lc);
+
+		for (int i = 0; i < nmodules; i++)
+		{
+			if (rename_callbacks[i] != NULL)
+				rename_callbacks[i] (renamed->relid, renamed->column, renamed->old_name,
+									 renamed->new_name);
+		}
+	}
 	foreach(lc, touched.rewritten)
 	{
 		Rewritten  *table = lfirst(lc);

@@ -40,8 +40,14 @@ typedef void (*DbpDropCallback) (List *dropped);
  */
 typedef void (*DbpRewriteCallback) (Oid relid, List *columns);
 
+/*
+ * Called, before those, for a table that was renamed, or a column of one; of the tables that inherit the column only the first is named.
+ */
+typedef void (*DbpRenameCallback) (Oid relid, bool column, const char *old_name,
+								   const char *new_name);
+
 /* A callback may be NULL. */
 extern void dbp_ddl_register(DbpDdlCallback after_ddl, DbpDropCallback after_drop,
-							 DbpRewriteCallback after_rewrite);
+							 DbpRewriteCallback after_rewrite, DbpRenameCallback after_rename);
 
 #endif							/* DBP_DDL_H */

@@ -100,7 +100,7 @@ forget_dropped(List *dropped)
 void
 dbp_registry_init(void)
 {
-	dbp_ddl_register(NULL, forget_dropped, NULL);
+	dbp_ddl_register(NULL, forget_dropped, NULL, NULL);
 }
 
 /*

@@ -33,10 +33,13 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "core/names.h"
+#include "core/owner.h"
 #include "core/trigger.h"
 #include "hierarchy/hierarchy.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -129,7 +132,8 @@ tie_partition(Relation rel, Oid rootid, List *triggers)
 
 /*
  * dbp_hier_depend ties the triggers of a hierarchy that one table has, and the
- * storage.  What is tied already stays as it is.
+ * storage.  What is tied already stays as it is.  Whoever may create triggers
+ * can name any table in their argument: that of another owner is none of ours.
  */
 void
 dbp_hier_depend(Oid relid, const HierSpec *spec)
@@ -143,10 +147,10 @@ dbp_hier_depend(Oid relid, const HierSpec *spec)
 	CommandCounterIncrement();
 	rel = table_open(relid, AccessShareLock);
 	triggers = dbp_hier_storage_triggers(rel, spec);
-	storageid = get_relname_relid(spec->storage, RelationGetNamespace(rel));
+	storageid = dbp_hier_storage_id(relid, spec);
 	if (rel->rd_rel->relispartition)
 		tie_partition(rel, dbp_hier_root(rel), triggers);
-	else if (OidIsValid(storageid))
+	else if (OidIsValid(storageid) && dbp_relation_owner(storageid) == rel->rd_rel->relowner)
 	{
 		storage = table_open(storageid, AccessShareLock);
 		foreach(lc, triggers)
@@ -162,5 +166,124 @@ dbp_hier_depend(Oid relid, const HierSpec *spec)
 		table_close(storage, NoLock);
 	}
 	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/*
+ * dbp_hier_depend_readers makes the functions that read a storage go with it:
+ * those whose names begin with the prefix and which depend on it or on the
+ * target.
+ */
+void
+dbp_hier_depend_readers(Oid targetid, const HierSpec *spec)
+{
+	Oid			storageid = dbp_hier_storage_id(targetid, spec);
+	DbpParam	params[4];
+	uint64		rows;
+
+	if (!OidIsValid(storageid) ||
+		dbp_relation_owner(storageid) != dbp_relation_owner(targetid))
+		return;
+	params[0] = DBP_PARAM(OIDOID, ObjectIdGetDatum(get_rel_namespace(targetid)));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(psprintf("%s__", spec->prefix)));
+	params[2] = DBP_PARAM(OIDOID, ObjectIdGetDatum(storageid));
+	params[3] = DBP_PARAM(OIDOID, ObjectIdGetDatum(targetid));
+	rows = dbp_sql_query_latest("SELECT p.oid FROM pg_catalog.pg_proc p"
+								" WHERE p.pronamespace OPERATOR(pg_catalog.=) $1"
+								" AND pg_catalog.starts_with(p.proname::pg_catalog.text, $2)"
+								" AND p.proowner OPERATOR(pg_catalog.=)"
+								"  (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) $4)"
+								" AND EXISTS (SELECT FROM pg_catalog.pg_depend d"
+								"  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass"
+								"  AND d.objid OPERATOR(pg_catalog.=) p.oid"
+								"  AND (d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+								"   AND d.refobjid OPERATOR(pg_catalog.=) ANY (ARRAY[$3, $4])"
+								"   OR d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass"
+								"   AND d.refobjid OPERATOR(pg_catalog.=) (SELECT c.reltype FROM pg_catalog.pg_class c"
+								"    WHERE c.oid OPERATOR(pg_catalog.=) $4)))"
+								" ORDER BY 1", 4, params);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		Oid			function = DatumGetObjectId(dbp_sql_value(i, 0, NULL));
+
+		if (!depends(ProcedureRelationId, function, RelationRelationId, storageid,
+					 DEPENDENCY_AUTO))
+			add(ProcedureRelationId, function, RelationRelationId, storageid, 0,
+				DEPENDENCY_AUTO);
+	}
+	CommandCounterIncrement();
+}
+
+/*
+ * auto_tables returns the tables that a table depends on automatically, or those
+ * that so depend on it.
+ */
+static List *
+auto_tables(Oid relid, bool dependers)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *tables = NIL;
+
+	ScanKeyInit(&keys[0], dependers ? Anum_pg_depend_refclassid : Anum_pg_depend_classid,
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], dependers ? Anum_pg_depend_refobjid : Anum_pg_depend_objid,
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(depend, dependers ? DependReferenceIndexId : DependDependerIndexId,
+							  true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (row->deptype == DEPENDENCY_AUTO && row->refobjsubid == 0 && row->objsubid == 0 &&
+			row->classid == RelationRelationId && row->refclassid == RelationRelationId)
+			tables = lappend_oid(tables, dependers ? row->objid : row->refobjid);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return tables;
+}
+
+/*
+ * dbp_hier_storages_of returns the tables that are tied to a table, wherever
+ * they are.
+ */
+List *
+dbp_hier_storages_of(Oid targetid)
+{
+	List	   *storages = NIL;
+	ListCell   *lc;
+
+	foreach(lc, auto_tables(targetid, true))
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+			storages = lappend_oid(storages, lfirst_oid(lc));
+	}
+	return storages;
+}
+
+/*
+ * dbp_hier_target_of returns the table that a storage is tied to, InvalidOid if
+ * it is no storage.
+ */
+Oid
+dbp_hier_target_of(Oid storageid)
+{
+	List	   *targets = auto_tables(storageid, false);
+
+	return targets == NIL ? InvalidOid : linitial_oid(targets);
+}
+
+/*
+ * dbp_hier_release_storage makes a storage a table like any other, that stays
+ * when the target goes.
+ */
+void
+dbp_hier_release_storage(Oid targetid, Oid storageid)
+{
+	(void) deleteDependencyRecordsForSpecific(RelationRelationId, storageid, DEPENDENCY_AUTO,
+											  RelationRelationId, targetid);
 	CommandCounterIncrement();
 }

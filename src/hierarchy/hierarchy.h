@@ -63,6 +63,7 @@ extern void dbp_hier_parse_spec(const char *argument, HierSpec *spec);
 extern List *dbp_hier_spec_columns(const HierSpec *spec, bool with_order);
 extern List *dbp_hier_specs(Relation target, HierKind kind);
 extern HierSpec *dbp_hier_find_spec(Relation target, HierKind kind, const char *storage);
+extern HierSpec *dbp_hier_find_closure(Relation target, const char *storage);
 extern List *dbp_hier_columns_argument(FunctionCallInfo fcinfo, int argno, const char *argument);
 
 /* ---- key.c: keys of any type ---- */
@@ -282,6 +283,64 @@ extern void dbp_forest_write(HierState *state, HierForest *forest, Oid storageid
 
 extern int64 dbp_hier_sync(HierState *state);
 
+/* ---- columns.c: which columns say where a node is, and whether they can ---- */
+
+extern char *dbp_hier_print_columns(List *columns);
+extern char *dbp_hier_quote_columns(List *columns);
+extern void dbp_hier_require_tree(Relation target, List *tree);
+extern void dbp_hier_check_columns(Relation target, const HierSpec *spec);
+extern void dbp_hier_split_scope(Relation target, HierSpec *spec, List *scope);
+extern void dbp_hier_resolve_columns(Relation target, HierSpec *spec, List *scope);
+
+/* ---- storage.c: the table that keeps a hierarchy ---- */
+
+extern char *dbp_hier_storage_name(Oid targetid, const HierSpec *spec);
+extern Oid	dbp_hier_storage_id(Oid targetid, const HierSpec *spec);
+extern HierSpec *dbp_hier_existing(Relation target, const HierSpec *spec);
+extern bool dbp_hier_same_columns(const HierSpec *a, const HierSpec *b);
+extern void dbp_hier_name_storage(Relation target, HierSpec *spec, const char *given);
+extern void dbp_hier_require_free_name(Oid targetid, const HierSpec *spec);
+extern char *dbp_hier_column_type(Relation target, const char *column);
+extern List *dbp_hier_closure_columns(const HierSpec *spec);
+extern void dbp_hier_create_table(Oid targetid, const HierSpec *spec, const char *columns);
+extern void dbp_hier_create_closure(Oid targetid, const HierSpec *spec);
+extern void dbp_hier_index_closure(Oid targetid, const HierSpec *spec);
+extern void dbp_hier_copy_grants(Oid targetid, const HierSpec *spec);
+extern void dbp_hier_ensure_index(Oid targetid, List *columns);
+extern void dbp_hier_register(Oid targetid, HierKind kind);
+
+/* ---- install.c: switching a hierarchy on and off ---- */
+
+/* What a kind of hierarchy does differently; SPI is connected. */
+typedef struct HierWork
+{
+	/* Makes the storage, empty and without indexes; the target is closed. */
+	void		(*create) (Oid targetid, const HierSpec *spec);
+
+	/*
+	 * Reads the rows, raises if they are no such hierarchy, and fills the
+	 * storage, unless its OID is invalid.  As the owner; the target is open.
+	 */
+	void		(*fill) (HierState *state, Oid storageid);
+
+	/* Makes its indexes and statistics; the target is closed. */
+	void		(*finish) (Oid targetid, const HierSpec *spec);
+
+	/* Makes and drops reader functions. */
+	void		(*create_readers) (Relation target, const HierSpec *spec);
+	void		(*drop_readers) (Oid targetid, const HierSpec *spec);
+} HierWork;
+
+extern Oid	dbp_hier_install(Oid targetid, const HierSpec *spec, bool always,
+							 const HierWork *work);
+extern void dbp_hier_remove(Oid targetid, const HierSpec *spec, bool drop_storage,
+							const HierWork *work);
+extern void dbp_hier_resync(Oid targetid, const HierSpec *spec);
+
+/* ---- enable.c ---- */
+
+extern int	dbp_hier_depth_argument(FunctionCallInfo fcinfo, int argno);
+
 /* ---- triggers.c: the triggers of a hierarchy ---- */
 
 extern bool dbp_hier_ddl_silent;
@@ -290,14 +349,20 @@ extern void dbp_hier_command(const char *sql);
 extern const char *dbp_hier_pattern(HierKind kind);
 extern List *dbp_hier_own_triggers(Relation rel, HierKind kind);
 extern List *dbp_hier_storage_triggers(Relation rel, const HierSpec *spec);
+extern bool dbp_hier_is_intact(Oid relid, const HierSpec *spec);
 extern bool dbp_hier_fires_always(Relation rel, const HierSpec *spec);
 extern bool dbp_hier_set_triggers(Oid relid, const HierSpec *spec, bool always);
+extern void dbp_hier_replace_spec(Oid relid, const HierSpec *old, const HierSpec *spec);
 extern bool dbp_hier_drop_triggers(Oid relid, const HierSpec *spec);
 extern bool dbp_hier_cover_partitions(Oid rootid);
 
 /* ---- depend.c: what the server itself refuses to drop or alter ---- */
 
 extern void dbp_hier_depend(Oid relid, const HierSpec *spec);
+extern void dbp_hier_depend_readers(Oid targetid, const HierSpec *spec);
+extern Oid	dbp_hier_target_of(Oid storageid);
+extern List *dbp_hier_storages_of(Oid targetid);
+extern void dbp_hier_release_storage(Oid targetid, Oid storageid);
 
 /* ---- readers.c: the functions that read a closure table ---- */
 
@@ -310,6 +375,10 @@ extern void dbp_hier_tree_init(void);
 
 extern void dbp_hier_graph_init(void);
 extern void dbp_hier_nested_init(void);
+
+/* ---- ddl.c: tables that are altered or dropped ---- */
+
+extern void dbp_hier_ddl_init(void);
 
 extern void dbp_hier_init(void);
 

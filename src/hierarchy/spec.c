@@ -272,26 +272,17 @@ storage_names(List *specs)
 	return out.data;
 }
 
-/*
- * dbp_hier_find_spec returns the hierarchy of an open table that has a storage
- * of that name; with NULL its only one.  It raises 42704 if there is none, and
- * 42P09 if there are several.
- */
-HierSpec *
-dbp_hier_find_spec(Relation target, HierKind kind, const char *storage)
+static HierSpec *
+choose(Relation target, List *specs, const char *storage, const char *what,
+	   const char *argument, const char *enable)
 {
-	List	   *specs = dbp_hier_specs(target, kind);
-	const char *what = kind == HIER_NESTED ? "nested set" : "closure table";
-	const char *argument = kind == HIER_NESTED ? "nested_set" : "closure";
 	ListCell   *lc;
 
 	if (specs == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table %s has no %s", dbp_relation_name(target), what),
-				 errhint("Call dbpatterns.%s for it.",
-						 kind == HIER_TREE ? "closure_enable" :
-						 kind == HIER_GRAPH ? "closure_enable_graph" : "nested_set_enable")));
+				 errhint("Call dbpatterns.%s for it.", enable)));
 	foreach(lc, specs)
 	{
 		HierSpec   *spec = lfirst(lc);
@@ -303,7 +294,7 @@ dbp_hier_find_spec(Relation target, HierKind kind, const char *storage)
 	if (storage == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_ALIAS),
-				 errmsg("table %s has several of the kind %s: %s", dbp_relation_name(target),
+				 errmsg("table %s has more than one %s: %s", dbp_relation_name(target),
 						what, storage_names(specs)),
 				 errhint("Name one in argument \"%s\".", argument)));
 	ereport(ERROR,
@@ -311,6 +302,41 @@ dbp_hier_find_spec(Relation target, HierKind kind, const char *storage)
 			 errmsg("table %s has no %s \"%s\"", dbp_relation_name(target), what, storage),
 			 errhint("It has %s.", storage_names(specs))));
 	return NULL;				/* keep the compiler quiet */
+}
+
+/*
+ * dbp_hier_find_spec returns the hierarchy of an open table that has a storage
+ * of that name; with NULL its only one.  It raises 42704 if there is none, and
+ * 42P09 if there are several.
+ */
+HierSpec *
+dbp_hier_find_spec(Relation target, HierKind kind, const char *storage)
+{
+	List	   *specs = dbp_hier_specs(target, kind);
+
+	switch (kind)
+	{
+		case HIER_TREE:
+			return choose(target, specs, storage, "closure table of a tree", "closure",
+						  "closure_enable");
+		case HIER_GRAPH:
+			return choose(target, specs, storage, "closure table of a graph", "closure",
+						  "closure_enable_graph");
+		default:
+			return choose(target, specs, storage, "nested set", "nested_set",
+						  "nested_set_enable");
+	}
+}
+
+/*
+ * dbp_hier_find_closure does so among the closure tables of trees and graphs.
+ */
+HierSpec *
+dbp_hier_find_closure(Relation target, const char *storage)
+{
+	return choose(target, list_concat(dbp_hier_specs(target, HIER_TREE),
+									  dbp_hier_specs(target, HIER_GRAPH)),
+				  storage, "closure table", "closure", "closure_enable");
 }
 
 /*

@@ -177,6 +177,12 @@ fill_state(HierState *state, Relation rel)
 				 errmsg("table \"%s\", which holds the hierarchy of %s, does not exist",
 						spec->storage, dbp_relation_name(root)),
 				 errhint("It must be in the schema of that table; dbpatterns.closure_disable gives up a lost one.")));
+	if (dbp_relation_owner(state->storageid) != root->rd_rel->relowner)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table \"%s\" does not belong to the owner of %s, whose hierarchy it would hold",
+						spec->storage, dbp_relation_name(root)),
+				 errhint("Give both the same owner with ALTER TABLE ... OWNER TO.")));
 
 	if (spec->kind == HIER_GRAPH)
 	{

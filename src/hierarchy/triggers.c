@@ -165,6 +165,41 @@ dbp_hier_fires_always(Relation rel, const HierSpec *spec)
 	return own != NIL && ((Trigger *) linitial(own))->tgenabled == TRIGGER_FIRES_ALWAYS;
 }
 
+static bool
+has_all_triggers(Relation rel, const HierSpec *spec)
+{
+	int			fire = 0;
+	ListCell   *lc;
+
+	foreach(lc, dbp_hier_storage_triggers(rel, spec))
+	{
+		char		enabled = ((Trigger *) lfirst(lc))->tgenabled;
+
+		fire += (enabled == TRIGGER_FIRES_ON_ORIGIN || enabled == TRIGGER_FIRES_ALWAYS);
+	}
+	return fire >= NTRIGGERS;
+}
+
+/*
+ * dbp_hier_is_intact tells whether a table and its partitions have all triggers
+ * of a hierarchy, and they fire for ordinary sessions.
+ */
+bool
+dbp_hier_is_intact(Oid relid, const HierSpec *spec)
+{
+	bool		intact = true;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+
+		intact &= has_all_triggers(rel, spec);
+		table_close(rel, NoLock);
+	}
+	return intact;
+}
+
 static char *
 trigger_name(HierKind kind, int part, const char *suffix)
 {
@@ -321,9 +356,8 @@ suffix_of(Oid relid, const HierSpec *spec)
  * hierarchies.  A partition may have an owner of its own.
  */
 static bool
-cover(Oid rootid, const HierSpec *spec, bool always)
+cover(Oid rootid, const HierSpec *spec, const char *suffix, bool always)
 {
-	char	   *suffix = suffix_of(rootid, spec);
 	bool		changed = false;
 	ListCell   *lc;
 
@@ -342,14 +376,35 @@ cover(Oid rootid, const HierSpec *spec, bool always)
 }
 
 /*
- * dbp_hier_set_triggers gives a table, and its partitions, the triggers of a
- * hierarchy, and tells whether that changed anything.  always: they fire for
- * what logical replication applies, too.
+ * drop_stray drops triggers of a hierarchy whose name is not one of ours: those
+ * that were renamed, and have been made again.
  */
-bool
-dbp_hier_set_triggers(Oid relid, const HierSpec *spec, bool always)
+static void
+drop_stray(Oid relid, const HierSpec *spec, const char *suffix)
 {
-	char	   *suffix = suffix_of(relid, spec);
+	Relation	rel = table_open(relid, NoLock);
+	char	   *table = dbp_relation_name(rel);
+	List	   *stray = NIL;
+	ListCell   *lc;
+
+	foreach(lc, dbp_hier_storage_triggers(rel, spec))
+	{
+		Trigger    *trigger = lfirst(lc);
+		bool		ours = trigger->tgisclone;
+
+		for (int part = 0; part < NTRIGGERS; part++)
+			ours |= strcmp(trigger->tgname, trigger_name(spec->kind, part, suffix)) == 0;
+		if (!ours)
+			stray = lappend(stray, trigger->tgname);
+	}
+	table_close(rel, NoLock);
+	foreach(lc, stray)
+		dbp_hier_command(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)), table));
+}
+
+static bool
+set_all(Oid relid, const HierSpec *spec, const char *suffix, bool always)
+{
 	DbpOwnerScope scope;
 	bool		changed = false;
 
@@ -357,9 +412,37 @@ dbp_hier_set_triggers(Oid relid, const HierSpec *spec, bool always)
 	dbp_enter_owner(&scope, dbp_relation_owner(relid));
 	for (int part = 0; part < NTRIGGERS; part++)
 		changed |= set_trigger(relid, spec, suffix, part, always);
+	drop_stray(relid, spec, suffix);
 	dbp_leave_owner(&scope);
 	dbp_hier_depend(relid, spec);
-	return cover(relid, spec, always) || changed;
+	return cover(relid, spec, suffix, always) || changed;
+}
+
+/*
+ * dbp_hier_set_triggers gives a table, and its partitions, the triggers of a
+ * hierarchy, and tells whether that changed anything.  always: they fire for
+ * what logical replication applies, too.
+ */
+bool
+dbp_hier_set_triggers(Oid relid, const HierSpec *spec, bool always)
+{
+	return set_all(relid, spec, suffix_of(relid, spec), always);
+}
+
+/*
+ * dbp_hier_replace_spec gives the triggers of a hierarchy another argument,
+ * after something that it names was renamed.
+ */
+void
+dbp_hier_replace_spec(Oid relid, const HierSpec *old, const HierSpec *spec)
+{
+	Relation	rel = table_open(relid, NoLock);
+	char	   *suffix = find_suffix(rel, old);
+	bool		always = dbp_hier_fires_always(rel, old);
+
+	table_close(rel, NoLock);
+	(void) set_all(relid, spec, suffix, always);
+	dbp_hier_register(relid, spec->kind);
 }
 
 /*
@@ -429,7 +512,7 @@ dbp_hier_cover_partitions(Oid rootid)
 			always = lappend_int(always, dbp_hier_fires_always(root, lfirst(lc)));
 		table_close(root, NoLock);
 		foreach(lc, specs)
-			changed |= cover(rootid, lfirst(lc),
+			changed |= cover(rootid, lfirst(lc), suffix_of(rootid, lfirst(lc)),
 							 list_nth_int(always, foreach_current_index(lc)));
 	}
 	return changed;

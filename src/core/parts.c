@@ -9,7 +9,7 @@
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
- * src/audit/parts.c
+ * src/core/parts.c
  *
  *-------------------------------------------------------------------------
  */
@@ -20,9 +20,11 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "audit/audit.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "core/parts.h"
+#include "core/target.h"
+#include "executor/tuptable.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -76,33 +78,30 @@ is_touched(Oid relid, const List *touched)
 }
 
 /*
- * dbp_audit_former_root returns the partitioned table whose partition a table
+ * dbp_former_root returns the partitioned table whose partition a table
  * was before the command that dropped or detached it; InvalidOid if it was
  * none, or that table is dropped, too.  touched: the relations that the
  * command touched, NIL for a DROP.
  */
 Oid
-dbp_audit_former_root(Oid relid, const List *touched)
+dbp_former_root(Oid relid, const List *touched)
 {
 	Oid			parent = linked_parent(relid, deleted_by_us);
-	Relation	rel;
-	Oid			root;
 
 	if (!OidIsValid(parent) || !is_touched(parent, touched))
 		return InvalidOid;
 	if (get_rel_relkind(parent) == '\0')
-		return dbp_audit_former_root(parent, touched);
-	rel = table_open(parent, AccessShareLock);
-	root = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? dbp_audit_root(rel) : InvalidOid;
-	table_close(rel, NoLock);
-	return root;
+		return dbp_former_root(parent, touched);
+	if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE)
+		return InvalidOid;		/* inheritance */
+	return dbp_partition_root(parent);
 }
 
 /*
- * dbp_audit_new_part tells whether a command made or attached a partition.
+ * dbp_new_part tells whether a command made or attached a partition.
  */
 bool
-dbp_audit_new_part(Oid relid, const List *touched)
+dbp_new_part(Oid relid, const List *touched)
 {
 	Oid			parent = linked_parent(relid, inserted_by_us);
 
@@ -110,10 +109,10 @@ dbp_audit_new_part(Oid relid, const List *touched)
 }
 
 /*
- * dbp_audit_has_rows tells whether a table or partition holds any row now.
+ * dbp_has_rows tells whether a table or partition holds any row now.
  */
 bool
-dbp_audit_has_rows(Oid relid)
+dbp_has_rows(Oid relid)
 {
 	bool		found = false;
 	ListCell   *lc;
