@@ -43,6 +43,7 @@ OBJS = \
 	src/audit/verify.o \
 	src/audit/write.o \
 	src/core/append.o \
+	src/core/bulk.o \
 	src/core/codec.o \
 	src/core/codec_key.o \
 	src/core/codec_put.o \
@@ -61,6 +62,7 @@ OBJS = \
 	src/core/target.o \
 	src/core/trigger.o \
 	src/core/version.o \
+	src/hierarchy/build.o \
 	src/hierarchy/capture.o \
 	src/hierarchy/columns.o \
 	src/hierarchy/depend.o \

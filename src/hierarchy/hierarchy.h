@@ -260,12 +260,14 @@ typedef struct HierNode
 	Datum	   *parent_key;		/* NULL: a root */
 	struct HierNode *parent;	/* NULL: a root or an orphan */
 	struct HierNode *next;		/* in the order of the table */
-	int			depth;			/* 0: a root; -1: on or below a cycle */
+	int			depth;			/* 0: a root; -1: on or below a cycle; -2: no
+								 * node, only named as the parent of orphans */
+	uint32		number;			/* for the caller; 0 */
 } HierNode;
 
 typedef struct HierForest
 {
-	HierMap    *map;
+	HierMap    *map;			/* of HierNode, those of depth -2 included */
 	HierNode   *first;			/* all nodes, in the order they were read */
 	int64		nnodes;
 	int64		npairs;
@@ -275,6 +277,7 @@ typedef struct HierForest
 } HierForest;
 
 extern HierForest *dbp_forest_load(HierState *state, MemoryContext cxt);
+extern HierForest *dbp_forest_load_snapshot(HierState *state, Snapshot snapshot, MemoryContext cxt);
 extern char *dbp_forest_cycles(HierState *state, HierForest *forest);
 extern void dbp_forest_require(HierState *state, HierForest *forest);
 extern void dbp_forest_write(HierState *state, HierForest *forest, Oid storageid);
