@@ -65,6 +65,7 @@ OBJS = \
 	src/hierarchy/build.o \
 	src/hierarchy/capture.o \
 	src/hierarchy/columns.o \
+	src/hierarchy/compare.o \
 	src/hierarchy/depend.o \
 	src/hierarchy/enable.o \
 	src/hierarchy/install.o \

@@ -282,6 +282,65 @@ extern char *dbp_forest_cycles(HierState *state, HierForest *forest);
 extern void dbp_forest_require(HierState *state, HierForest *forest);
 extern void dbp_forest_write(HierState *state, HierForest *forest, Oid storageid);
 
+/* ---- compare.c: what a closure table holds, and what it should hold ---- */
+
+typedef enum HierProblem
+{
+	HIER_MISSING,
+	HIER_EXTRA,
+	HIER_DEPTH
+} HierProblem;
+
+typedef struct HierDifference
+{
+	HierProblem problem;
+	const Datum *ancestor;
+	const Datum *descendant;
+	int			expected;		/* depth; -1: the pair should not be there */
+	int			found;			/* -1: it is not there */
+	ItemPointerData tid;		/* of what was found */
+} HierDifference;
+
+typedef void (*HierReport) (const HierDifference *difference, void *arg);
+
+/* The columns of a closure table. */
+typedef struct HierStorage
+{
+	AttrNumber	ancestor[HIER_MAX_KEY];
+	AttrNumber	descendant[HIER_MAX_KEY];
+	AttrNumber	depth;
+} HierStorage;
+
+extern bool dbp_hier_storage_columns(HierState *state, Relation storage, HierStorage *columns);
+extern void dbp_forest_compare(HierState *state, HierForest *forest, Oid storageid,
+							   Snapshot snapshot, HierReport callback, void *arg);
+
+/* What closure_check says of a hierarchy besides its pairs. */
+typedef struct HierWholeFacts
+{
+	char	   *cycles;			/* NULL: none */
+	int64		norphans;
+	int			max_depth;
+} HierWholeFacts;
+
+/*
+ * How closure_check, closure_sync and closure_rebuild treat storage of a kind.
+ * What load returns lies in cxt, and is what the others are called with.
+ */
+typedef struct HierWhole
+{
+	void	   *(*load) (HierState *state, Snapshot snapshot, MemoryContext cxt);
+	void		(*find) (HierState *state, void *whole, HierWholeFacts *facts);
+	void		(*require) (HierState *state, void *whole);
+	void		(*compare) (HierState *state, void *whole, Oid storageid, Snapshot snapshot,
+							HierReport callback, void *arg);
+	void		(*write) (HierState *state, void *whole, Oid storageid);
+} HierWhole;
+
+extern void dbp_hier_set_whole(HierKind kind, const HierWhole *whole);
+extern const HierWhole *dbp_hier_whole(HierKind kind);
+extern void dbp_hier_compare_init(void);
+
 /* ---- sync.c: repairing differences only ---- */
 
 extern int64 dbp_hier_sync(HierState *state);
