@@ -64,6 +64,7 @@ OBJS = \
 	src/core/version.o \
 	src/hierarchy/build.o \
 	src/hierarchy/capture.o \
+	src/hierarchy/check.o \
 	src/hierarchy/columns.o \
 	src/hierarchy/compare.o \
 	src/hierarchy/depend.o \
@@ -76,6 +77,7 @@ OBJS = \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
 	src/hierarchy/storage.o \
+	src/hierarchy/sync.o \
 	src/hierarchy/tree.o \
 	src/hierarchy/triggers.o \
 	src/dbpatterns.o

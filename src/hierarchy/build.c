@@ -407,7 +407,8 @@ dbp_forest_require(HierState *state, HierForest *forest)
 		ereport(ERROR,
 				(errcode(ERRCODE_CHECK_VIOLATION),
 				 errmsg("rows of %s form cycles", dbp_relation_name_by_oid(state->head.rootid)),
-				 errdetail("%s", dbp_forest_cycles(state, forest)),
+				 errdetail("From each node to its parent: %s.",
+						   dbp_forest_cycles(state, forest)),
 				 errhint("Give one row of each cycle another parent; dbpatterns.adjacency_cycles lists them as rows."),
 				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, state->spec.storage)));
 	if (state->spec.max_depth > 0 && forest->max_depth > state->spec.max_depth)

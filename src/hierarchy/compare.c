@@ -51,6 +51,20 @@ dbp_hier_whole(HierKind kind)
 }
 
 /*
+ * dbp_hier_require_whole returns that of a hierarchy, or raises 0A000.
+ */
+const HierWhole *
+dbp_hier_require_whole(HierState *state)
+{
+	if (wholes[state->spec.kind] == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" cannot be built anew as a whole", state->spec.storage),
+				 errhint("Disable it and enable it again.")));
+	return wholes[state->spec.kind];
+}
+
+/*
  * dbp_hier_storage_columns finds the columns of a closure table; false if it
  * has not those that it should have.
  */

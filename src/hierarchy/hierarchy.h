@@ -339,9 +339,15 @@ typedef struct HierWhole
 
 extern void dbp_hier_set_whole(HierKind kind, const HierWhole *whole);
 extern const HierWhole *dbp_hier_whole(HierKind kind);
+extern const HierWhole *dbp_hier_require_whole(HierState *state);
 extern void dbp_hier_compare_init(void);
 
 /* ---- sync.c: repairing differences only ---- */
+
+extern const char *dbp_hier_problem(HierProblem problem);
+extern HierSpec *dbp_hier_closure_spec(Relation target, const char *closure);
+extern int64 dbp_hier_repair(HierState *state, void *hierarchy, Snapshot snapshot, bool dry_run,
+							 ReturnSetInfo *result);
 
 extern int64 dbp_hier_sync(HierState *state);
 

@@ -729,4 +729,5 @@ dbp_hier_init(void)
 	dbp_hier_lock_init();
 	dbp_hier_pairs_init();
 	dbp_hier_tree_init();
+	dbp_hier_compare_init();
 }
