@@ -91,7 +91,7 @@ INSTALL_SQL = \
 	sql/install/31_audit_read.sql \
 	sql/install/32_audit_seal.sql \
 	sql/install/40_closure.sql \
-	sql/install/41_placeholder.sql \
+	sql/install/41_closure_maintain.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
