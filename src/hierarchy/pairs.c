@@ -286,7 +286,13 @@ start_scan(HierPairs *pairs, IndexScanDesc *scan, Relation index, const ScanKeyD
 		   const Datum *key, int n)
 {
 	if (*scan == NULL)
+	{
+		/* The caller may be in a context that is reset before the next use. */
+		MemoryContext oldcxt = MemoryContextSwitchTo(GetMemoryChunkContext(pairs));
+
 		*scan = index_beginscan(pairs->rel, index, SnapshotSelf, NULL, n, 0);
+		MemoryContextSwitchTo(oldcxt);
+	}
 	set_scan(*scan, keys, key, n);
 }
 
@@ -401,7 +407,12 @@ dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit, 
 	int64		found = 0;
 
 	if (pairs->descendant_slot == NULL)
+	{
+		MemoryContext oldcxt = MemoryContextSwitchTo(GetMemoryChunkContext(pairs));
+
 		pairs->descendant_slot = table_slot_create(pairs->rel, NULL);
+		MemoryContextSwitchTo(oldcxt);
+	}
 	if (pairs->cross_check)
 		CommandCounterIncrement();
 	start_scan(pairs, &pairs->descendants, pairs->forward, closure->forward_keys, node, n);
