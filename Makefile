@@ -59,6 +59,7 @@ OBJS = \
 	src/core/registry.o \
 	src/core/relstate.o \
 	src/core/sql.o \
+	src/core/swap.o \
 	src/core/target.o \
 	src/core/trigger.o \
 	src/core/version.o \
@@ -69,11 +70,13 @@ OBJS = \
 	src/hierarchy/compare.o \
 	src/hierarchy/depend.o \
 	src/hierarchy/enable.o \
+	src/hierarchy/follow.o \
 	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
 	src/hierarchy/pairs.o \
 	src/hierarchy/placeholder.o \
+	src/hierarchy/rebuild.o \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
 	src/hierarchy/storage.o \

@@ -377,7 +377,13 @@ write_pairs(HierState *state, void *forest, Oid storageid)
 	dbp_forest_write(state, forest, storageid);
 }
 
-static const HierWhole trees = {load, find_facts, require, compare, write_pairs};
+static void
+follow(HierState *state, void *old, void *new)
+{
+	dbp_forest_follow(state, old, new);
+}
+
+static const HierWhole trees = {load, find_facts, require, compare, write_pairs, follow};
 
 /*
  * dbp_hier_compare_init prepares this backend.

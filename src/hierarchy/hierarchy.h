@@ -335,12 +335,19 @@ typedef struct HierWhole
 	void		(*compare) (HierState *state, void *whole, Oid storageid, Snapshot snapshot,
 							HierReport callback, void *arg);
 	void		(*write) (HierState *state, void *whole, Oid storageid);
+
+	/* From one whole to a later one; NULL: by comparing. */
+	void		(*follow) (HierState *state, void *old, void *new);
 } HierWhole;
 
 extern void dbp_hier_set_whole(HierKind kind, const HierWhole *whole);
 extern const HierWhole *dbp_hier_whole(HierKind kind);
 extern const HierWhole *dbp_hier_require_whole(HierState *state);
 extern void dbp_hier_compare_init(void);
+
+/* ---- follow.c: from one forest to a later one ---- */
+
+extern void dbp_forest_follow(HierState *state, HierForest *old, HierForest *new);
 
 /* ---- sync.c: repairing differences only ---- */
 
