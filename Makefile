@@ -42,6 +42,7 @@ OBJS = \
 	src/audit/verify.o \
 	src/audit/write.o \
 	src/core/append.o \
+	src/core/bulk.o \
 	src/core/codec.o \
 	src/core/codec_key.o \
 	src/core/codec_put.o \
@@ -58,22 +59,29 @@ OBJS = \
 	src/core/registry.o \
 	src/core/relstate.o \
 	src/core/sql.o \
+	src/core/swap.o \
 	src/core/target.o \
 	src/core/trigger.o \
 	src/core/version.o \
+	src/hierarchy/build.o \
 	src/hierarchy/capture.o \
+	src/hierarchy/check.o \
 	src/hierarchy/columns.o \
+	src/hierarchy/compare.o \
 	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
 	src/hierarchy/enable.o \
+	src/hierarchy/follow.o \
 	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
 	src/hierarchy/pairs.o \
 	src/hierarchy/placeholder.o \
+	src/hierarchy/rebuild.o \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
 	src/hierarchy/storage.o \
+	src/hierarchy/sync.o \
 	src/hierarchy/tree.o \
 	src/hierarchy/triggers.o \
 	src/dbpatterns.o
@@ -87,7 +95,7 @@ INSTALL_SQL = \
 	sql/install/31_audit_read.sql \
 	sql/install/32_audit_seal.sql \
 	sql/install/40_closure.sql \
-	sql/install/41_placeholder.sql \
+	sql/install/41_closure_maintain.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql

@@ -39,6 +39,27 @@ object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 	ExecInsertIndexTuples(info, slot, estate, update, nodup, conflict, arbiters)
 #endif
 
+/* 16: a relation's file has a locator. */
+#if PG_VERSION_NUM < 160000
+#include "utils/relcache.h"
+#define rd_newRelfilelocatorSubid	rd_newRelfilenodeSubid
+#define rd_firstRelfilelocatorSubid	rd_firstRelfilenodeSubid
+#define RelationAssumeNewRelfilelocator(rel)	RelationAssumeNewRelfilenode(rel)
+#endif
+
+/* 18: pg_class counts frozen pages. */
+#include "catalog/pg_class.h"
+static inline void
+dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
+{
+#if PG_VERSION_NUM >= 180000
+	int32		pages = a->relallfrozen;
+
+	a->relallfrozen = b->relallfrozen;
+	b->relallfrozen = pages;
+#endif
+}
+
 /* 17: an index access method may have something to end after inserts. */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info)	((void) 0)

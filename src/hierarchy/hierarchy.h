@@ -260,12 +260,14 @@ typedef struct HierNode
 	Datum	   *parent_key;		/* NULL: a root */
 	struct HierNode *parent;	/* NULL: a root or an orphan */
 	struct HierNode *next;		/* in the order of the table */
-	int			depth;			/* 0: a root; -1: on or below a cycle */
+	int			depth;			/* 0: a root; -1: on or below a cycle; -2: no
+								 * node, only named as the parent of orphans */
+	uint32		number;			/* for the caller; 0 */
 } HierNode;
 
 typedef struct HierForest
 {
-	HierMap    *map;
+	HierMap    *map;			/* of HierNode, those of depth -2 included */
 	HierNode   *first;			/* all nodes, in the order they were read */
 	int64		nnodes;
 	int64		npairs;
@@ -275,11 +277,84 @@ typedef struct HierForest
 } HierForest;
 
 extern HierForest *dbp_forest_load(HierState *state, MemoryContext cxt);
+extern HierForest *dbp_forest_load_snapshot(HierState *state, Snapshot snapshot, MemoryContext cxt);
 extern char *dbp_forest_cycles(HierState *state, HierForest *forest);
 extern void dbp_forest_require(HierState *state, HierForest *forest);
 extern void dbp_forest_write(HierState *state, HierForest *forest, Oid storageid);
 
+/* ---- compare.c: what a closure table holds, and what it should hold ---- */
+
+typedef enum HierProblem
+{
+	HIER_MISSING,
+	HIER_EXTRA,
+	HIER_DEPTH
+} HierProblem;
+
+typedef struct HierDifference
+{
+	HierProblem problem;
+	const Datum *ancestor;
+	const Datum *descendant;
+	int			expected;		/* depth; -1: the pair should not be there */
+	int			found;			/* -1: it is not there */
+	ItemPointerData tid;		/* of what was found */
+} HierDifference;
+
+typedef void (*HierReport) (const HierDifference *difference, void *arg);
+
+/* The columns of a closure table. */
+typedef struct HierStorage
+{
+	AttrNumber	ancestor[HIER_MAX_KEY];
+	AttrNumber	descendant[HIER_MAX_KEY];
+	AttrNumber	depth;
+} HierStorage;
+
+extern bool dbp_hier_storage_columns(HierState *state, Relation storage, HierStorage *columns);
+extern void dbp_forest_compare(HierState *state, HierForest *forest, Oid storageid,
+							   Snapshot snapshot, HierReport callback, void *arg);
+
+/* What closure_check says of a hierarchy besides its pairs. */
+typedef struct HierWholeFacts
+{
+	char	   *cycles;			/* NULL: none */
+	int64		norphans;
+	int			max_depth;
+} HierWholeFacts;
+
+/*
+ * How closure_check, closure_sync and closure_rebuild treat storage of a kind.
+ * What load returns lies in cxt, and is what the others are called with.
+ */
+typedef struct HierWhole
+{
+	void	   *(*load) (HierState *state, Snapshot snapshot, MemoryContext cxt);
+	void		(*find) (HierState *state, void *whole, HierWholeFacts *facts);
+	void		(*require) (HierState *state, void *whole);
+	void		(*compare) (HierState *state, void *whole, Oid storageid, Snapshot snapshot,
+							HierReport callback, void *arg);
+	void		(*write) (HierState *state, void *whole, Oid storageid);
+
+	/* From one whole to a later one; NULL: by comparing. */
+	void		(*follow) (HierState *state, void *old, void *new);
+} HierWhole;
+
+extern void dbp_hier_set_whole(HierKind kind, const HierWhole *whole);
+extern const HierWhole *dbp_hier_whole(HierKind kind);
+extern const HierWhole *dbp_hier_require_whole(HierState *state);
+extern void dbp_hier_compare_init(void);
+
+/* ---- follow.c: from one forest to a later one ---- */
+
+extern void dbp_forest_follow(HierState *state, HierForest *old, HierForest *new);
+
 /* ---- sync.c: repairing differences only ---- */
+
+extern const char *dbp_hier_problem(HierProblem problem);
+extern HierSpec *dbp_hier_closure_spec(Relation target, const char *closure);
+extern int64 dbp_hier_repair(HierState *state, void *hierarchy, Snapshot snapshot, bool dry_run,
+							 ReturnSetInfo *result);
 
 extern int64 dbp_hier_sync(HierState *state);
 

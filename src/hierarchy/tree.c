@@ -739,4 +739,5 @@ dbp_hier_init(void)
 	dbp_hier_pairs_init();
 	dbp_hier_tree_init();
 	dbp_hier_ddl_init();
+	dbp_hier_compare_init();
 }

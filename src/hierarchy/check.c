@@ -1,0 +1,463 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.c
+ *	  What stands between a table and an exact closure table.
+ *
+ * Table and closure table are read under one snapshot, so that nothing that is
+ * committed meanwhile looks like a difference, and without a lock that a
+ * writer would notice.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/hierarchy/check.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "core/append.h"
+#include "core/names.h"
+#include "core/owner.h"
+#include "core/registry.h"
+#include "core/sql.h"
+#include "core/target.h"
+#include "funcapi.h"
+#include "hierarchy/hierarchy.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(dbpatterns_closure_check);
+
+/* What a check of one hierarchy needs. */
+typedef struct Check
+{
+	FunctionCallInfo fcinfo;
+	Relation	target;
+	HierSpec   *spec;
+	HierState  *state;			/* NULL: not found yet */
+	char	   *object;			/* name of the target */
+	char	   *storage;		/* name of the closure table */
+} Check;
+
+#define ENABLE_AGAIN "call dbpatterns.closure_enable again, then dbpatterns.closure_sync"
+
+/* ---- triggers ------------------------------------------------------------ */
+
+static const struct
+{
+	int16		type;
+	const char *what;
+}			needed[] = {
+	{TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE, "inserted and deleted rows"},
+	{TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE, "updated rows"},
+	{TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, "the end of statements"},
+	{TRIGGER_TYPE_TRUNCATE, "TRUNCATE"}
+};
+
+/*
+ * check_triggers looks for the triggers of a hierarchy on a table or on one of
+ * its partitions.
+ */
+static void
+check_triggers(Check *check, Relation rel)
+{
+	List	   *triggers = dbp_hier_storage_triggers(rel, check->spec);
+	char	   *object = dbp_relation_name(rel);
+
+	for (int i = 0; i < lengthof(needed); i++)
+	{
+		Trigger    *found = NULL;
+		ListCell   *lc;
+
+		foreach(lc, triggers)
+		{
+			Trigger    *trigger = lfirst(lc);
+
+			if ((trigger->tgtype & TRIGGER_TYPE_ROW) == (needed[i].type & TRIGGER_TYPE_ROW) &&
+				(trigger->tgtype & needed[i].type) == needed[i].type)
+				found = trigger;
+		}
+		if (found == NULL)
+			dbp_finding(check->fcinfo, DBP_ERROR, object,
+						psprintf("the trigger for %s is missing, closure table \"%s\" falls behind",
+								 needed[i].what, check->spec->storage),
+						ENABLE_AGAIN);
+		else if (found->tgenabled == TRIGGER_DISABLED)
+			dbp_finding(check->fcinfo, DBP_ERROR, object,
+						psprintf("the trigger for %s is disabled, closure table \"%s\" falls behind",
+								 needed[i].what, check->spec->storage),
+						psprintf("ALTER TABLE %s ENABLE TRIGGER %s, then dbpatterns.closure_sync",
+								 object, quote_identifier(found->tgname)));
+		else if (found->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+			dbp_finding(check->fcinfo, DBP_WARNING, object,
+						psprintf("the trigger for %s fires for replicated changes only",
+								 needed[i].what),
+						ENABLE_AGAIN);
+	}
+}
+
+static void
+check_partitions(Check *check)
+{
+	ListCell   *lc;
+
+	if (check->target->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	foreach(lc, find_all_inheritors(RelationGetRelid(check->target), AccessShareLock, NULL))
+	{
+		Relation	part;
+
+		if (lfirst_oid(lc) == RelationGetRelid(check->target))
+			continue;
+		part = table_open(lfirst_oid(lc), NoLock);
+		check_triggers(check, part);
+		table_close(part, NoLock);
+	}
+}
+
+/* ---- indexes and columns ------------------------------------------------- */
+
+/*
+ * has_index tells whether a table has a usable index that begins with some
+ * columns: in this order, or in any; all its columns, if it must be unique.
+ */
+static bool
+has_index(Relation rel, const AttrNumber *attnums, int n, bool ordered, bool unique)
+{
+	bool		has = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		int			paired = 0;
+
+		for (int i = 0; i < n && i < form->indnkeyatts; i++)
+		{
+			for (int j = 0; j < n; j++)
+				paired += form->indkey.values[i] == attnums[j] && (!ordered || i == j);
+		}
+		has |= paired == n && form->indisvalid && form->indisready &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+			(!unique || (form->indisunique && form->indnkeyatts == n));
+		index_close(index, AccessShareLock);
+	}
+	return has;
+}
+
+/*
+ * check_target looks at columns and indexes of the target, and tells whether
+ * its rows can be read as a hierarchy.
+ */
+static bool
+check_target(Check *check)
+{
+	AttrNumber	key[HIER_MAX_KEY];
+	AttrNumber	parent[HIER_MAX_KEY];
+	int			n = list_length(check->spec->key);
+	bool		good = true;
+	ListCell   *lc;
+
+	foreach(lc, dbp_hier_spec_columns(check->spec, true))
+	{
+		if (get_attnum(RelationGetRelid(check->target), lfirst(lc)) != InvalidAttrNumber)
+			continue;
+		dbp_finding(check->fcinfo, DBP_ERROR, check->object,
+					psprintf("column \"%s\" of hierarchy \"%s\" does not exist, every change is refused",
+							 (char *) lfirst(lc), check->spec->storage),
+					"call dbpatterns.closure_disable, then dbpatterns.closure_enable with existing columns");
+		good = false;
+	}
+	if (!good || check->spec->kind != HIER_TREE)
+		return good;
+
+	for (int i = 0; i < n; i++)
+	{
+		key[i] = dbp_column_number(check->target, list_nth(check->spec->key, i));
+		parent[i] = dbp_column_number(check->target, list_nth(check->spec->parent, i));
+		if (!TupleDescAttr(RelationGetDescr(check->target), key[i] - 1)->attnotnull)
+			good = false;
+	}
+	good = good && has_index(check->target, key, n, false, true);
+	if (!good)
+		dbp_finding(check->fcinfo, DBP_ERROR, check->object,
+					psprintf("the key of hierarchy \"%s\" is not unique and NOT NULL any more",
+							 check->spec->storage),
+					"create a primary key or a unique index on its columns, and set them NOT NULL");
+	if (!has_index(check->target, parent, n, false, false))
+		dbp_finding(check->fcinfo, DBP_WARNING, check->object,
+					psprintf("there is no usable index on the parent columns of hierarchy \"%s\", finding the children of a row is slow",
+							 check->spec->storage),
+					"create an index that begins with these columns");
+	return good;
+}
+
+/*
+ * check_storage looks at the closure table, and tells whether it can be
+ * compared.
+ */
+static bool
+check_storage(Check *check)
+{
+	Oid			storageid = get_relname_relid(check->spec->storage,
+											  RelationGetNamespace(check->target));
+	Relation	storage = OidIsValid(storageid) ?
+		try_relation_open(storageid, AccessShareLock) : NULL;
+	HierStorage columns;
+	AttrNumber	attnums[2 * HIER_MAX_KEY];
+	int			n;
+	int			own;
+	bool		good = false;
+
+	if (storage == NULL)
+	{
+		dbp_finding(check->fcinfo, DBP_ERROR, check->object,
+					psprintf("closure table %s does not exist, every change is refused",
+							 check->storage),
+					"call dbpatterns.closure_disable, then dbpatterns.closure_enable");
+		return false;
+	}
+	check->state = dbp_hier_target_state(check->target, check->spec);
+	n = check->state->type.n;
+	own = n - check->spec->nscope;
+	if (storage->rd_rel->relkind != RELKIND_RELATION ||
+		!dbp_hier_storage_columns(check->state, storage, &columns))
+		dbp_finding(check->fcinfo, DBP_ERROR, check->storage,
+					"this is not the closure table that closure_enable created",
+					"call dbpatterns.closure_disable with drop_closure, then dbpatterns.closure_enable");
+	else
+	{
+		good = true;
+		memcpy(attnums, columns.ancestor, sizeof(AttrNumber) * n);
+		memcpy(attnums + n, columns.descendant + check->spec->nscope, sizeof(AttrNumber) * own);
+		if (!has_index(storage, attnums, n + own, true, true))
+			dbp_finding(check->fcinfo, DBP_ERROR, check->storage,
+						"the primary key is missing or not valid, every change is refused",
+						"create it again on scope, ancestor and descendant");
+		memcpy(attnums, columns.descendant, sizeof(AttrNumber) * n);
+		memcpy(attnums + n, columns.ancestor + check->spec->nscope, sizeof(AttrNumber) * own);
+		if (!has_index(storage, attnums, n + own, true, false))
+			dbp_finding(check->fcinfo, DBP_ERROR, check->storage,
+						"the index led by the descendant is missing or not valid, every change is refused",
+						"create it again on scope, descendant and ancestor, with depth included");
+		if (storage->rd_rel->relowner != check->target->rd_rel->relowner)
+			dbp_finding(check->fcinfo, DBP_WARNING, check->storage,
+						psprintf("it does not belong to the owner of %s", check->object),
+						psprintf("ALTER TABLE %s OWNER TO %s", check->storage,
+								 quote_identifier(GetUserNameFromId(check->target->rd_rel->relowner,
+																	false))));
+	}
+	relation_close(storage, AccessShareLock);
+	return good;
+}
+
+/* ---- pairs --------------------------------------------------------------- */
+
+static void
+report_pair(const HierDifference *difference, void *arg)
+{
+	Check	   *check = arg;
+	HierKeyType *type = &check->state->type;
+	char	   *pair = psprintf("pair (%s, %s)", dbp_key_text(type, difference->ancestor),
+								dbp_key_text(type, difference->descendant));
+	char	   *problem = difference->problem == HIER_MISSING ?
+		psprintf("%s is missing: expected depth %d", pair, difference->expected) :
+		difference->problem == HIER_EXTRA ?
+		psprintf("%s should not be there: found depth %d", pair, difference->found) :
+		psprintf("%s has depth %d: expected depth %d", pair, difference->found,
+				 difference->expected);
+
+	dbp_finding(check->fcinfo, DBP_ERROR, check->storage, problem, "dbpatterns.closure_sync");
+}
+
+static void
+report_facts(Check *check, const HierWholeFacts *facts)
+{
+	HierSpec   *spec = check->spec;
+
+	if (facts->cycles != NULL)
+		dbp_finding(check->fcinfo, DBP_ERROR, check->object,
+					psprintf("rows form cycles, and are not compared: %s", facts->cycles),
+					"give one row of each cycle another parent, then dbpatterns.closure_sync");
+	if (facts->norphans > 0)
+		dbp_finding(check->fcinfo, spec->orphan_error ? DBP_ERROR : DBP_INFO, check->object,
+					psprintf(facts->norphans == 1 ?
+							 "%lld row names a parent that does not exist" :
+							 "%lld rows name a parent that does not exist",
+							 (long long) facts->norphans),
+					spec->orphan_error ?
+					"insert the parents, or set the columns NULL" :
+					"nothing to do: it counts as a root until its parent arrives");
+	if (spec->max_depth > 0 && facts->max_depth > spec->max_depth)
+		dbp_finding(check->fcinfo, DBP_ERROR, check->object,
+					psprintf("hierarchy \"%s\" has nodes at depth %d, its limit is %d",
+							 spec->storage, facts->max_depth, spec->max_depth),
+					"call dbpatterns.closure_enable again with a greater max_depth");
+}
+
+static bool
+may_read(Relation rel)
+{
+	return pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
+}
+
+/*
+ * compare_pairs compares the closure table with its table.
+ */
+static void
+compare_pairs(Check *check)
+{
+	const HierWhole *whole = dbp_hier_whole(check->spec->kind);
+	MemoryContext cxt;
+	DbpOwnerScope scope;
+	Snapshot	snapshot;
+	HierWholeFacts facts = {NULL};
+	void	   *hierarchy;
+
+	if (whole == NULL)
+		return;
+	if (!may_read(check->target))
+	{
+		dbp_finding(check->fcinfo, DBP_INFO, check->object,
+					psprintf("closure table %s was not compared, because you may not read all rows",
+							 check->storage),
+					"have it checked by the owner of the table");
+		return;
+	}
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "dbpatterns hierarchy",
+								ALLOCSET_DEFAULT_SIZES);
+	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	/* Functions of types run as the owner of the table that uses them. */
+	dbp_enter_owner(&scope, check->target->rd_rel->relowner);
+	hierarchy = whole->load(check->state, snapshot, cxt);
+	whole->find(check->state, hierarchy, &facts);
+	report_facts(check, &facts);
+	whole->compare(check->state, hierarchy, check->state->storageid, snapshot, report_pair,
+				   check);
+	dbp_leave_owner(&scope);
+	UnregisterSnapshot(snapshot);
+	MemoryContextDelete(cxt);
+}
+
+/* ---- all of it ----------------------------------------------------------- */
+
+static void
+check_hierarchy(FunctionCallInfo fcinfo, Relation target, HierSpec *spec)
+{
+	Check		check = {fcinfo, target, spec};
+	bool		comparable;
+
+	check.object = dbp_relation_name(target);
+	check.storage = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)),
+											   spec->storage);
+	check_triggers(&check, target);
+	check_partitions(&check);
+	comparable = check_target(&check);
+	if (comparable && check_storage(&check))
+		compare_pairs(&check);
+}
+
+/*
+ * check_registry finds hierarchies that are listed but have no trigger left.
+ */
+static void
+check_registry(FunctionCallInfo fcinfo, Relation target, List *specs)
+{
+	DbpParam	param = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(target)));
+	DbpOwnerScope scope;
+	uint64		rows;
+
+	dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
+	rows = dbp_sql_query("SELECT jsonb_object_keys(options) FROM _dbpatterns.registry"
+						 " WHERE target = $1 AND pattern = 'closure' ORDER BY 1", 1, &param);
+	dbp_leave_owner(&scope);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		char	   *storage = dbp_sql_text(i, 0);
+		bool		found = false;
+		ListCell   *lc;
+
+		foreach(lc, specs)
+			found |= strcmp(((HierSpec *) lfirst(lc))->storage, storage) == 0;
+		if (!found)
+			dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name(target),
+						psprintf("all triggers of closure table \"%s\" are missing, it falls behind",
+								 storage),
+						"call dbpatterns.closure_enable again, or dbpatterns.closure_disable");
+	}
+}
+
+static void
+check_table(FunctionCallInfo fcinfo, Oid relid)
+{
+	Relation	target = try_relation_open(dbp_partition_root(relid), AccessShareLock);
+	List	   *specs;
+	ListCell   *lc;
+
+	if (target == NULL)
+		return;
+	specs = list_concat(dbp_hier_specs(target, HIER_TREE), dbp_hier_specs(target, HIER_GRAPH));
+	check_registry(fcinfo, target, specs);
+	foreach(lc, specs)
+		check_hierarchy(fcinfo, target, lfirst(lc));
+	relation_close(target, AccessShareLock);
+}
+
+/*
+ * closure_check(target regclass) returns what is wrong with the closure tables
+ * of a table, or of all tables when target is NULL: one row for each pair that
+ * is missing, extra or of another depth, and for triggers, columns and indexes
+ * that are missing or disabled, cycles and orphans; severity (error: the
+ * closure table is wrong or will be; warning; info), object, problem, remedy.
+ *
+ * Changes nothing, so that a second call returns the same.  Raises nothing of
+ * its own, except 22023 for a trigger argument that somebody wrote by hand.
+ * Locks ACCESS SHARE; one snapshot for table and closure table.  Pairs are
+ * compared where the caller may read all rows, as the owner of the target;
+ * everything else is shown to everybody.
+ */
+Datum
+dbpatterns_closure_check(PG_FUNCTION_ARGS)
+{
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	if (!PG_ARGISNULL(0))
+		targets = list_make1_oid(PG_GETARG_OID(0));
+	else
+	{
+		DbpOwnerScope scope;
+		uint64		rows;
+
+		dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
+		rows = dbp_sql_query("SELECT target FROM _dbpatterns.registry"
+							 " WHERE pattern = 'closure' ORDER BY target", 0, NULL);
+		for (uint64 i = 0; i < rows; i++)
+			targets = lappend_oid(targets, DatumGetObjectId(dbp_sql_value(i, 0, NULL)));
+		dbp_leave_owner(&scope);
+	}
+	foreach(lc, targets)
+		check_table(fcinfo, lfirst_oid(lc));
+	SPI_finish();
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,307 @@
+/*-------------------------------------------------------------------------
+ *
+ * rebuild.c
+ *	  Building a closure table anew while others use it.
+ *
+ * The new pairs and their indexes are made in a twin, without a lock that
+ * readers or writers notice.  Then writers are kept out, what they changed
+ * meanwhile is carried over, and the twin's files become those of the closure
+ * table, in a moment in which nobody reads it.  Whoever holds one lock and
+ * waits for another one of these would wait for us and we for him; so each try
+ * is short, and what it locked and did is undone before the next.
+ *
+ * The pairs of the twin are frozen: a transaction with an older snapshot that
+ * has not read the closure table before sees those, and not an empty table.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/hierarchy/rebuild.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "core/names.h"
+#include "core/owner.h"
+#include "core/progress.h"
+#include "core/sql.h"
+#include "core/swap.h"
+#include "core/target.h"
+#include "core/version.h"
+#include "hierarchy/hierarchy.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(dbpatterns_closure_rebuild);
+
+/* How long others may have to queue behind us, and how often. */
+#define WRITERS_WAIT_MS	"2000"
+#define READERS_WAIT_MS	"500"
+#define TRIES			10
+#define PAUSE_MS		500
+
+/* A build that lasted longer is brought up to date before writers wait. */
+#define LONG_BUILD_MS	2000
+
+typedef struct Rebuild
+{
+	const HierWhole *whole;
+	HierState  *state;
+	HierState	twin;			/* the same, with the twin for its storage */
+	void	   *hierarchy;		/* what the twin holds */
+	MemoryContext cxt;			/* where that is */
+	MemoryContext try_cxt;		/* for one try */
+} Rebuild;
+
+/*
+ * load reads the hierarchy as it is committed now.
+ */
+static void *
+load(Rebuild *rebuild, MemoryContext cxt)
+{
+	Snapshot	snapshot;
+	void	   *hierarchy;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	hierarchy = rebuild->whole->load(rebuild->state, snapshot, cxt);
+	UnregisterSnapshot(snapshot);
+	rebuild->whole->require(rebuild->state, hierarchy);
+	return hierarchy;
+}
+
+static MemoryContext
+make_context(void)
+{
+	return AllocSetContextCreate(CurrentMemoryContext, "dbpatterns hierarchy",
+								 ALLOCSET_DEFAULT_SIZES);
+}
+
+/*
+ * follow brings the twin up to date.
+ */
+static void
+follow(Rebuild *rebuild, void *hierarchy)
+{
+	if (rebuild->whole->follow != NULL)
+		rebuild->whole->follow(&rebuild->twin, rebuild->hierarchy, hierarchy);
+	else
+	{
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+		(void) dbp_hier_repair(&rebuild->twin, hierarchy, snapshot, false, NULL);
+		UnregisterSnapshot(snapshot);
+	}
+}
+
+/*
+ * follow_meanwhile does so while writers go on.
+ */
+static void
+follow_meanwhile(Rebuild *rebuild)
+{
+	MemoryContext cxt = make_context();
+	void	   *hierarchy = load(rebuild, cxt);
+
+	follow(rebuild, hierarchy);
+	MemoryContextDelete(rebuild->cxt);
+	rebuild->cxt = cxt;
+	rebuild->hierarchy = hierarchy;
+}
+
+static void
+set_lock_timeout(const char *value)
+{
+	(void) set_config_option("lock_timeout", value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * close_in keeps writers out, brings the twin up to date, and keeps everybody
+ * out.
+ */
+static void
+close_in(void *arg)
+{
+	Rebuild    *rebuild = arg;
+	int			nestlevel = NewGUCNestLevel();
+
+	set_lock_timeout(WRITERS_WAIT_MS);
+	dbp_hier_lock_whole(rebuild->state);
+	follow(rebuild, load(rebuild, rebuild->try_cxt));
+	set_lock_timeout(READERS_WAIT_MS);
+	LockRelationOid(rebuild->state->storageid, AccessExclusiveLock);
+	AtEOXact_GUC(false, nestlevel);
+}
+
+static void
+pause_between_tries(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 PAUSE_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+swap(Rebuild *rebuild)
+{
+	for (int i = 0; i < TRIES; i++)
+	{
+		ErrorData  *error;
+
+		rebuild->try_cxt = make_context();
+		error = dbp_attempt(close_in, rebuild, true);
+		MemoryContextDelete(rebuild->try_cxt);
+		if (error == NULL)
+		{
+			dbp_swap_with_twin(rebuild->state->storageid, rebuild->twin.storageid);
+			return;
+		}
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+			ReThrowError(error);
+		FreeErrorData(error);
+		pause_between_tries();
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("closure table %s is in use",
+					dbp_relation_name_by_oid(rebuild->state->storageid)),
+			 errdetail("It was tried %d times to keep writers and readers out for a moment.", TRIES),
+			 errhint("Long transactions use it; call dbpatterns.closure_rebuild again later.")));
+}
+
+/*
+ * build_twin makes a twin of the closure table with all pairs and indexes.
+ */
+static void
+build_twin(Rebuild *rebuild)
+{
+	Relation	storage = table_open(rebuild->state->storageid, NoLock);
+	bool		silent = dbp_hier_ddl_silent;
+	Oid			twinid;
+
+	dbp_swap_require(storage);
+	dbp_hier_ddl_silent = true;
+	twinid = dbp_swap_create_twin(storage);
+	dbp_hier_ddl_silent = silent;
+	table_close(storage, NoLock);
+
+	rebuild->twin = *rebuild->state;
+	rebuild->twin.storageid = twinid;
+	rebuild->cxt = make_context();
+	rebuild->hierarchy = load(rebuild, rebuild->cxt);
+	rebuild->whole->write(&rebuild->twin, rebuild->hierarchy, twinid);
+	dbp_sql_command("REINDEX TABLE %s", dbp_relation_name_by_oid(twinid));
+	CommandCounterIncrement();
+}
+
+/*
+ * enter runs what follows as the owner, who can make no temporary table that
+ * way: those are of this session anyway.
+ */
+static void
+enter(DbpOwnerScope *scope, Oid storageid)
+{
+	if (get_rel_persistence(storageid) == RELPERSISTENCE_TEMP)
+		dbp_enter_caller(scope);
+	else
+		dbp_enter_owner(scope, dbp_relation_owner(storageid));
+}
+
+static void
+rebuild_closure(Oid relid, const char *closure)
+{
+	Relation	target = table_open(relid, AccessShareLock);
+	Rebuild		rebuild = {NULL};
+	TimestampTz start = GetCurrentTimestamp();
+	DbpOwnerScope scope;
+
+	rebuild.state = dbp_hier_target_state(target, dbp_hier_closure_spec(target, closure));
+	rebuild.whole = dbp_hier_require_whole(rebuild.state);
+
+	/* Nobody else rebuilds it or changes its definition. */
+	LockRelationOid(rebuild.state->storageid, ShareUpdateExclusiveLock);
+	enter(&scope, rebuild.state->storageid);
+	build_twin(&rebuild);
+	if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONG_BUILD_MS))
+		follow_meanwhile(&rebuild);
+	swap(&rebuild);
+	dbp_leave_owner(&scope);
+	MemoryContextDelete(rebuild.cxt);
+	table_close(target, NoLock);
+}
+
+static bool
+can_commit(FunctionCallInfo fcinfo)
+{
+	return fcinfo->context != NULL && IsA(fcinfo->context, CallContext) &&
+		!castNode(CallContext, fcinfo->context)->atomic;
+}
+
+/*
+ * closure_rebuild(target regclass, closure name) builds the pairs of a closure
+ * table and all its indexes anew, from the rows of its table, while others go
+ * on reading and writing.
+ *
+ * closure: NULL for the only one of the table.  It happens whole or not at all;
+ * canceled or crashed, it leaves the closure table as it was.  A second call
+ * does the same again.  Inside a transaction block the locks last until that
+ * ends.
+ *
+ * Raises 22004 for a NULL target, 55000 when library and SQL versions differ,
+ * 42P01, 42501 when the caller does not own the table, 25001 inside a
+ * transaction block above READ COMMITTED, 42704, 42P09 for a closure that is
+ * not there or not the only one, 55000 for a closure table that is published,
+ * has triggers or is no plain table, 23514 for cycles and too great a depth,
+ * 23503 for orphans where they are refused, 55006 when this session has it
+ * open, 55P03 when others use it for too long.
+ *
+ * Locks ACCESS SHARE on the target and SHARE UPDATE EXCLUSIVE on the closure
+ * table; at the end SHARE ROW EXCLUSIVE and for a moment ACCESS EXCLUSIVE on
+ * it, in ten tries of at most 2 and 0.5 seconds in the lock queue.  Runs as
+ * the owner of the closure table, regardless of row-level security.
+ */
+Datum
+dbpatterns_closure_rebuild(PG_FUNCTION_ARGS)
+{
+	bool		nonatomic = can_commit(fcinfo);
+	char	   *closure;
+	Oid			relid;
+
+	dbp_require_argument(fcinfo, 0, "target", "Give the table that has a closure table.");
+	relid = PG_GETARG_OID(0);
+	closure = PG_ARGISNULL(1) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	dbp_check_version();
+	dbp_require_owner(relid);
+	if (!nonatomic && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("closure_rebuild cannot run inside a transaction that keeps its snapshot"),
+				 errhint("Call it outside of a transaction block, or at isolation level READ COMMITTED.")));
+
+	SPI_connect_ext(nonatomic ? SPI_OPT_NONATOMIC : 0);
+	dbp_progress_start("closure_rebuild", dbp_relation_name_by_oid(relid), -1);
+	if (nonatomic)
+	{
+		/* So that others see it. */
+		SPI_commit();
+		dbp_require_owner(relid);
+	}
+	rebuild_closure(dbp_partition_root(relid), closure);
+	dbp_progress_end();
+	SPI_finish();
+	PG_RETURN_VOID();
+}
