@@ -56,8 +56,8 @@ typedef struct Pending
 	int			flush_at;		/* flush when it holds so many, if it may be */
 	bool		flushed;
 	CommandId	flushed_by;		/* command of the last flush */
+	bool		widened;		/* a flush has taken nodes before their rows came */
 	MemoryContext orphan_cxt;	/* NULL: there are none */
-	HierKeyType orphan_type;
 	HierMap    *orphans;		/* nodes placed as roots for want of their parent */
 	struct Pending *next;
 } Pending;
@@ -106,21 +106,6 @@ get_pending(HierState *state)
 }
 
 /*
- * copy_type copies what a key type points to, for the state may be replaced.
- */
-static void
-copy_type(HierKeyType *to, const HierKeyType *from, MemoryContext cxt)
-{
-	*to = *from;
-	for (int i = 0; i < to->n; i++)
-	{
-		fmgr_info_copy(&to->col[i].eq, unconstify(FmgrInfo *, &from->col[i].eq), cxt);
-		fmgr_info_copy(&to->col[i].cmp, unconstify(FmgrInfo *, &from->col[i].cmp), cxt);
-		fmgr_info_copy(&to->col[i].hash, unconstify(FmgrInfo *, &from->col[i].hash), cxt);
-	}
-}
-
-/*
  * get_queue returns the queue of a hierarchy.  Its memory belongs to the
  * present subtransaction, and goes with it if that is rolled back.
  */
@@ -136,8 +121,8 @@ get_queue(Pending *pending, HierState *state)
 								ALLOCSET_DEFAULT_SIZES);
 	queue = MemoryContextAllocZero(cxt, sizeof(HierQueue));
 	queue->cxt = cxt;
-	copy_type(&queue->type, &state->queue_type, cxt);
-	queue->map = dbp_map_create(&queue->type, sizeof(HierTouched), cxt);
+	queue->type = &state->queue_type;
+	queue->map = dbp_map_create(queue->type, sizeof(HierTouched), cxt);
 	pending->queue = queue;
 	pending->level = GetCurrentTransactionNestLevel();
 	pending->flush_at = CHUNK_TOUCHED;
@@ -202,11 +187,20 @@ dbp_hier_remember_orphan(HierState *state, const Datum *key)
 		pending->orphan_cxt = AllocSetContextCreate(TopTransactionContext,
 													"dbpatterns hierarchy orphans",
 													ALLOCSET_DEFAULT_SIZES);
-		copy_type(&pending->orphan_type, &state->type, pending->orphan_cxt);
-		pending->orphans = dbp_map_create(&pending->orphan_type, sizeof(HierMapEntry),
+		pending->orphans = dbp_map_create(&state->type, sizeof(HierMapEntry),
 										  pending->orphan_cxt);
 	}
 	(void) dbp_map_enter(pending->orphans, key, &found);
+}
+
+/*
+ * dbp_hier_widen says that a flush takes nodes that no row has told it of: what
+ * comes from now on may be stored already.
+ */
+void
+dbp_hier_widen(HierState *state)
+{
+	get_pending(state)->widened = true;
 }
 
 /*
@@ -241,6 +235,7 @@ carry_over(Pending *pending, HierState *state, HierQueue *old)
 		queue = get_queue(pending, state);
 		to = dbp_hier_touch(queue, from->head.key, &found);
 		to->known = from->known && !found;
+		to->inserted = from->inserted && !found;
 		to->exists = from->exists;
 		if (from->parent != NULL)
 		{
@@ -375,7 +370,7 @@ at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 		else
 		{
 			for (int i = 0; i < queue->ntouched; i++)
-				queue->touched[i]->known = false;
+				queue->touched[i]->known = queue->touched[i]->inserted = false;
 		}
 	}
 }
@@ -455,12 +450,13 @@ touch_removed(HierState *state, Pending *pending, TupleTableSlot *slot, HeapTupl
 	touched = dbp_hier_touch(queue, key, &found);
 	touched->known = !found && state->spec.kind != HIER_GRAPH &&
 		went_after_flush(pending, slot, tuple);
+	touched->inserted = false;
 	touched->exists = false;
 }
 
 static void
 touch_present(HierState *state, Pending *pending, Relation rel, TupleTableSlot *slot,
-			  HeapTuple tuple)
+			  HeapTuple tuple, bool is_insert)
 {
 	HierQueue  *queue = get_queue(pending, state);
 	Datum		key[2 * HIER_MAX_KEY];
@@ -480,6 +476,7 @@ touch_present(HierState *state, Pending *pending, Relation rel, TupleTableSlot *
 	}
 	touched = dbp_hier_touch(queue, key, &found);
 	touched->known = !found && is_newest(slot, tuple);
+	touched->inserted = touched->known && is_insert && !pending->widened;
 	touched->exists = true;
 	touched->parent = NULL;
 	if (touched->known && read_parent(state, slot, parent))
@@ -516,13 +513,15 @@ touch_row(HierState *state, TriggerData *data)
 	HierQueue  *queue;
 
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		touch_present(state, pending, data->tg_relation, data->tg_trigslot, data->tg_trigtuple);
+		touch_present(state, pending, data->tg_relation, data->tg_trigslot, data->tg_trigtuple,
+					  true);
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
 		touch_removed(state, pending, data->tg_trigslot, data->tg_trigtuple);
 	else if (!is_unchanged(state, data))
 	{
 		touch_removed(state, pending, data->tg_trigslot, data->tg_trigtuple);
-		touch_present(state, pending, data->tg_relation, data->tg_newslot, data->tg_newtuple);
+		touch_present(state, pending, data->tg_relation, data->tg_newslot, data->tg_newtuple,
+					  false);
 	}
 
 	queue = pending->queue;

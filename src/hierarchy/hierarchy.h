@@ -135,6 +135,8 @@ struct HierState
 	AttrNumber	parent[HIER_MAX_KEY];	/* not in a graph */
 	bool		immediate_fk;	/* every parent exists once a statement ends */
 	bool		unique_alone;	/* keys are unique without the scope, too */
+	bool		has_guess;		/* hash of the root below which a leaf came last */
+	uint32		guess;
 	SPIPlanPtr	lookup;			/* of state.c, made at first need */
 	SPIPlanPtr	children;
 };
@@ -155,6 +157,7 @@ typedef struct HierTouched
 	HierMapEntry head;			/* MUST BE FIRST */
 	bool		known;			/* exists and parent are those of the table */
 	bool		exists;
+	bool		inserted;		/* by the row that the queue knows: not stored yet */
 	bool		carried;		/* set by a flush that leaves it to the next one */
 	Datum	   *parent;			/* NULL: a root, or an edge */
 	void	   *work;			/* for the flush */
@@ -164,7 +167,7 @@ typedef struct HierTouched
 typedef struct HierQueue
 {
 	MemoryContext cxt;			/* owns all of it; deleted after the flush */
-	HierKeyType type;
+	HierKeyType *type;
 	HierMap    *map;
 	int			ntouched;
 	int			allocated;
@@ -188,6 +191,7 @@ extern void dbp_hier_set_flush(HierKind kind, HierFlush flush);
 extern HierTouched *dbp_hier_touch(HierQueue *queue, const Datum *key, bool *found);
 extern void dbp_hier_require_known(HierState *state, HierQueue *queue, HierTouched *touched);
 extern void dbp_hier_remember_orphan(HierState *state, const Datum *key);
+extern void dbp_hier_widen(HierState *state);
 extern bool dbp_hier_has_orphans(HierState *state);
 extern void dbp_hier_capture_init(void);
 
@@ -201,6 +205,8 @@ typedef struct HierTreeLock
 	uint32		hash;			/* set by lock.c */
 } HierTreeLock;
 
+extern bool dbp_hier_lock_guess(HierState *state, uint32 hash);
+extern void dbp_hier_unlock_guess(HierState *state, uint32 hash);
 extern bool dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n);
 extern void dbp_hier_lock_whole(HierState *state);
 extern void dbp_hier_lock_arrival(HierState *state, const Datum *key, bool exclusive);

@@ -111,6 +111,39 @@ dbp_hier_lock_whole(HierState *state)
 	get_held(state->storageid)->whole = true;
 }
 
+static void
+tree_tag(LOCKTAG *tag, HierState *state, uint32 hash)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, state->storageid, hash, CLASS_TREE);
+}
+
+/*
+ * dbp_hier_lock_guess locks a tree in share mode, if that needs no wait, before
+ * it is known to be the right one.  True: dbp_hier_unlock_guess may be called.
+ */
+bool
+dbp_hier_lock_guess(HierState *state, uint32 hash)
+{
+	LOCKTAG		tag;
+
+	if (get_held(state->storageid)->whole)
+		return false;
+	tree_tag(&tag, state, hash);
+	return LockAcquire(&tag, ShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * dbp_hier_unlock_guess takes back what dbp_hier_lock_guess did, and no more.
+ */
+void
+dbp_hier_unlock_guess(HierState *state, uint32 hash)
+{
+	LOCKTAG		tag;
+
+	tree_tag(&tag, state, hash);
+	(void) LockRelease(&tag, ShareLock, false);
+}
+
 /*
  * dbp_hier_lock_trees locks trees, which it reorders, and tells whether one of
  * the locks is new, so that what the caller has read may be out of date.
@@ -142,7 +175,7 @@ dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n)
 		/* Of one hash the stronger comes first. */
 		if (i > 0 && locks[i].hash == locks[i - 1].hash)
 			continue;
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid, locks[i].hash, CLASS_TREE);
+		tree_tag(&tag, state, locks[i].hash);
 		if (LockAcquire(&tag, locks[i].exclusive ? ExclusiveLock : ShareLock, false,
 						false) != LOCKACQUIRE_ALREADY_HELD)
 			new = true;

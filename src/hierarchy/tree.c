@@ -184,9 +184,12 @@ find_parent(Flush *flush, const Datum *key)
 static void
 touch_children(Flush *flush, HierTouched *touched)
 {
+	List	   *children = dbp_hier_look_up_children(flush->state, touched->head.key);
 	ListCell   *lc;
 
-	foreach(lc, dbp_hier_look_up_children(flush->state, touched->head.key))
+	if (children != NIL)
+		dbp_hier_widen(flush->state);
+	foreach(lc, children)
 	{
 		bool		found;
 
@@ -241,7 +244,7 @@ classify_node(Flush *flush, Work *work)
 {
 	HierState  *state = flush->state;
 	HierTouched *touched = work->touched;
-	HierPairList above;
+	HierPairList above = {0};
 	const HierPair *old_parent;
 	MemoryContext oldcxt;
 	bool		stored;
@@ -257,7 +260,8 @@ classify_node(Flush *flush, Work *work)
 	}
 
 	oldcxt = MemoryContextSwitchTo(flush->row_cxt);
-	dbp_pairs_ancestors(flush->pairs, touched->head.key, &above);
+	if (!touched->inserted || flush->again)
+		dbp_pairs_ancestors(flush->pairs, touched->head.key, &above);
 	stored = above.n > 0;
 	old_parent = pair_at(&above, 1);
 	same = work->parent == NULL ? old_parent == NULL :
@@ -297,8 +301,8 @@ classify(Flush *flush)
 
 	MemoryContextReset(flush->attempt_cxt);
 	MemoryContextSwitchTo(flush->attempt_cxt);
-	flush->parents = dbp_map_create(&queue->type, sizeof(Parent), flush->attempt_cxt);
-	flush->roots = dbp_map_create(&queue->type, sizeof(RootLock), flush->attempt_cxt);
+	flush->parents = dbp_map_create(queue->type, sizeof(Parent), flush->attempt_cxt);
+	flush->roots = dbp_map_create(queue->type, sizeof(RootLock), flush->attempt_cxt);
 	flush->works = NULL;
 	flush->nnew = 0;
 	flush->nmoved = 0;
@@ -349,6 +353,43 @@ lock_trees(Flush *flush)
 		locks[i++].exclusive = lock->exclusive;
 	}
 	return dbp_hier_lock_trees(flush->state, locks, n);
+}
+
+/*
+ * guess_tree locks the tree that the last leaf came to, before this one's is
+ * known: where that is the same, all has to be read only once.
+ */
+static bool
+guess_tree(Flush *flush)
+{
+	HierTouched *touched = flush->queue->touched[0];
+
+	return flush->state->has_guess && flush->queue->ntouched == 1 && touched->inserted &&
+		touched->parent != NULL && !flush->state->spec.counters &&
+		dbp_hier_lock_guess(flush->state, flush->state->guess);
+}
+
+/*
+ * learn_tree remembers where a leaf came, and gives up what was guessed wrong.
+ */
+static void
+learn_tree(Flush *flush, bool guessed)
+{
+	HierState  *state = flush->state;
+	HierMapIterator iterator;
+	RootLock   *lock;
+	uint32		hash = state->guess;
+
+	if (flush->queue->ntouched != 1)
+		return;
+	dbp_map_iterate(flush->roots, &iterator);
+	lock = dbp_map_next(flush->roots, &iterator);
+	if (guessed && (lock == NULL || lock->head.hash != hash))
+		dbp_hier_unlock_guess(state, hash);
+	if (lock == NULL)
+		return;
+	state->has_guess = true;
+	state->guess = lock->head.hash;
 }
 
 /*
@@ -587,7 +628,7 @@ static void
 refuse_cycle(Flush *flush, Work *work)
 {
 	HierState  *state = flush->state;
-	HierMap    *seen = dbp_map_create(&flush->queue->type, sizeof(HierMapEntry),
+	HierMap    *seen = dbp_map_create(flush->queue->type, sizeof(HierMapEntry),
 									  CurrentMemoryContext);
 	List	   *path = NIL;
 	Datum	   *key = work->touched->head.key;
@@ -612,8 +653,13 @@ refuse_cycle(Flush *flush, Work *work)
 	{
 		int			before = flush->queue->ntouched;
 
+		dbp_hier_widen(state);
 		foreach(lc, path)
-			dbp_hier_touch(flush->queue, lfirst(lc), &found)->known = false;
+		{
+			HierTouched *touched = dbp_hier_touch(flush->queue, lfirst(lc), &found);
+
+			touched->known = touched->inserted = false;
+		}
 		if (flush->queue->ntouched == before && flush->again)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
@@ -695,17 +741,21 @@ flush_tree(HierState *state, HierQueue *queue)
 {
 	Flush		flush = {state, queue};
 	bool		done = false;
+	bool		guessed;
 
 	flush.pairs = dbp_pairs_open(state);
 	flush.attempt_cxt = AllocSetContextCreate(queue->cxt, "dbpatterns hierarchy attempt",
 											  ALLOCSET_DEFAULT_SIZES);
 	flush.row_cxt = AllocSetContextCreate(queue->cxt, "dbpatterns hierarchy row",
 										  ALLOCSET_SMALL_SIZES);
+	guessed = guess_tree(&flush);
 	while (!done)
 	{
 		flush.adopts = !state->immediate_fk || dbp_hier_has_orphans(state);
 		announce(&flush);
 		classify(&flush);
+		learn_tree(&flush, guessed);
+		guessed = false;
 		if (lock_trees(&flush))
 			continue;
 		cut(&flush);
