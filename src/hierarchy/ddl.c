@@ -231,11 +231,17 @@ follow_target(Oid targetid, const HierSpec *spec)
 	if (!OidIsValid(storageid))
 		return;
 	if (wrong_schema(storageid, targetid))
-		alter_with_readers(storageid, psprintf("SET SCHEMA %s",
-											   quote_identifier(get_namespace_name(get_rel_namespace(targetid)))));
+	{
+		const char *schema = get_namespace_name(get_rel_namespace(targetid));
+
+		alter_with_readers(storageid, psprintf("SET SCHEMA %s", quote_identifier(schema)));
+	}
 	if (wrong_owner(storageid, targetid))
-		alter_with_readers(storageid, psprintf("OWNER TO %s",
-											   quote_identifier(GetUserNameFromId(dbp_relation_owner(targetid), false))));
+	{
+		const char *owner = GetUserNameFromId(dbp_relation_owner(targetid), false);
+
+		alter_with_readers(storageid, psprintf("OWNER TO %s", quote_identifier(owner)));
+	}
 	if (wrong_persistence(storageid, targetid))
 		dbp_hier_command(psprintf("ALTER TABLE %s SET %s", dbp_relation_name_by_oid(storageid),
 								  get_rel_persistence(targetid) == RELPERSISTENCE_UNLOGGED ?
