@@ -243,6 +243,23 @@ SELECT dbpatterns.closure_enable('r', 'up');
 SELECT target, active FROM hierarchies WHERE target = 'r';
 DROP TABLE r;
 SELECT to_regclass('r_closure');
+-- Also where those of a partition come before those of its root.
+CREATE TABLE z (id int PRIMARY KEY, up int) PARTITION BY RANGE (id);
+CREATE TABLE z1 PARTITION OF z FOR VALUES FROM (0) TO (10);
+CREATE TABLE z_closure (ancestor int NOT NULL, descendant int NOT NULL, depth int NOT NULL, PRIMARY KEY (ancestor, descendant));
+CREATE INDEX ON z_closure (descendant, ancestor) INCLUDE (depth);
+SELECT format('CREATE TRIGGER dbpatterns_%s_closure AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION dbpatterns.closure_trigger(%L)',
+              n, events, "table", level, '{"closure": "z_closure", "prefix": "z", "key": ["id"], "parent": ["up"], "max_depth": 1000}')
+  FROM (VALUES (42, 'INSERT OR UPDATE OR DELETE', 'z1', 'STATEMENT'), (43, 'TRUNCATE', 'z1', 'STATEMENT'),
+               (40, 'INSERT OR DELETE', 'z', 'ROW'), (41, 'UPDATE', 'z', 'ROW'),
+               (42, 'INSERT OR UPDATE OR DELETE', 'z', 'STATEMENT'), (43, 'TRUNCATE', 'z', 'STATEMENT')) v (n, events, "table", level) \gexec
+INSERT INTO z1 VALUES (1, NULL), (2, 1);
+SELECT * FROM below('z_closure');
+SET client_min_messages = warning;
+DROP TABLE z_closure CASCADE;
+RESET client_min_messages;
+SELECT tgname FROM pg_trigger WHERE tgrelid IN ('z'::regclass, 'z1'::regclass);
+DROP TABLE z;
 
 -- Without the extension tables stay as they are.
 SELECT refused_briefly('DROP EXTENSION dbpatterns');
