@@ -134,7 +134,7 @@ CREATE TABLE g (id int PRIMARY KEY, path text, up int GENERATED ALWAYS AS (nulli
 CREATE INDEX ON g (up);
 INSERT INTO g VALUES (1, ''), (2, 'x');
 SELECT dbpatterns.closure_enable('g', 'up');
-SELECT refused_briefly('ALTER TABLE g ALTER up DROP EXPRESSION, ALTER up TYPE bigint');
+SELECT left(refused('ALTER TABLE g ALTER up DROP EXPRESSION, ALTER up TYPE bigint'), 5) AS state;
 ALTER TABLE g ALTER up DROP EXPRESSION;
 UPDATE g SET up = NULL WHERE id = 2;
 SELECT * FROM below('g_closure');
