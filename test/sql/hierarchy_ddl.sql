@@ -129,6 +129,15 @@ DROP TABLE nodes;
 SELECT to_regclass('pairs'), count(*) FROM pg_proc WHERE proname = 'n__mine';
 SELECT * FROM dbpatterns.status;
 
+-- In the transaction that left nodes without their parent, too.
+CREATE TABLE o (id int PRIMARY KEY, up int);
+CREATE INDEX ON o (up);
+SELECT dbpatterns.closure_enable('o', 'up');
+BEGIN;
+INSERT INTO o VALUES (1, 2);
+DROP TABLE o;
+COMMIT;
+
 -- Columns that are computed anew.
 CREATE TABLE g (id int PRIMARY KEY, path text, up int GENERATED ALWAYS AS (nullif(length(path), 0)) STORED);
 CREATE INDEX ON g (up);
