@@ -112,7 +112,8 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_enable hierarchy_refused hierarchy_ddl core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
-	audit-gaps audit-maintain audit-partition audit-seal
+	audit-gaps audit-maintain audit-partition audit-seal \
+	hierarchy-enable
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl
