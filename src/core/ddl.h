@@ -41,7 +41,8 @@ typedef void (*DbpDropCallback) (List *dropped);
 typedef void (*DbpRewriteCallback) (Oid relid, List *columns);
 
 /*
- * Called, before those, for a table that was renamed, or a column of one; of the tables that inherit the column only the first is named.
+ * Called, before those, for a table that was renamed, or a column of one; of
+ * the tables that inherit the column only the first is named.
  */
 typedef void (*DbpRenameCallback) (Oid relid, bool column, const char *old_name,
 								   const char *new_name);

@@ -68,6 +68,15 @@ hint_or(const char *hint, const char *general)
 	return hint != NULL ? hint : general;
 }
 
+static char *
+partition_hint(Relation rel)
+{
+	Oid			rootid = dbp_partition_root(RelationGetRelid(rel));
+
+	return psprintf("Name the partitioned table %s; that covers its partitions.",
+					dbp_relation_name_by_oid(rootid));
+}
+
 /*
  * dbp_require_target_or_hint raises 42809 unless rel is an ordinary or
  * partitioned table of the user's, and 0A000 for a temporary table of another
@@ -106,9 +115,7 @@ dbp_require_target_or_hint(Relation rel, const char *what, const DbpTargetHints 
 	else if (rel->rd_rel->relispartition)
 	{
 		why = "is a partition";
-		hint = hint_or(hints->partition,
-					   psprintf("Name the partitioned table %s; that covers its partitions.",
-								dbp_relation_name_by_oid(dbp_partition_root(RelationGetRelid(rel)))));
+		hint = hint_or(hints->partition, partition_hint(rel));
 	}
 
 	if (why != NULL)

@@ -296,14 +296,18 @@ flush_pending(Pending *pending, bool final)
 static void
 retry_orphans(Pending *pending)
 {
-	Relation	root = table_open(pending->rootid, AccessShareLock);
-	Trigger    *trigger = dbp_find_trigger(root, pending->trigger);
-	HierState  *state = trigger != NULL ? dbp_hier_state(root, trigger) : NULL;
+	Relation	root = try_table_open(pending->rootid, AccessShareLock);
+	Trigger    *trigger;
+	HierState  *state;
 	HierQueue  *queue;
 	HierMapIterator iterator;
 	HierMapEntry *orphan;
 	bool		found;
 
+	if (root == NULL)
+		return;					/* dropped by now */
+	trigger = dbp_find_trigger(root, pending->trigger);
+	state = trigger != NULL ? dbp_hier_state(root, trigger) : NULL;
 	table_close(root, NoLock);
 	if (state == NULL)
 		return;

@@ -75,8 +75,15 @@ void
 dbp_hier_require_tree(Relation target, List *tree)
 {
 	bool		partitioned = target->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	Oid			other = dbp_hier_target_of(RelationGetRelid(target));
 	ListCell   *lc;
 
+	if (OidIsValid(other))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table %s keeps a hierarchy of table %s and cannot be given one",
+						dbp_relation_name(target), dbp_relation_name_by_oid(other)),
+				 errhint("Name a table of your own.")));
 	if (!partitioned && (list_length(tree) > 1 || has_superclass(RelationGetRelid(target))))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -132,6 +139,26 @@ key_of(Relation target, Oid indexid)
 	return columns;
 }
 
+/*
+ * primary_key finds the index of the primary key, which may be deferrable.
+ */
+static Oid
+primary_key(Relation target)
+{
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(target))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		bool		primary = index->rd_index->indisprimary;
+
+		index_close(index, AccessShareLock);
+		if (primary)
+			return lfirst_oid(lc);
+	}
+	return InvalidOid;
+}
+
 static bool
 same_columns(List *a, List *b)
 {
@@ -154,7 +181,7 @@ same_columns(List *a, List *b)
 static List *
 find_key(Relation target, List *given)
 {
-	Oid			pkey = RelationGetPrimaryKeyIndex(target, true);
+	Oid			pkey = primary_key(target);
 	List	   *key = NIL;
 	ListCell   *lc;
 

@@ -231,11 +231,17 @@ follow_target(Oid targetid, const HierSpec *spec)
 	if (!OidIsValid(storageid))
 		return;
 	if (wrong_schema(storageid, targetid))
-		alter_with_readers(storageid, psprintf("SET SCHEMA %s",
-											   quote_identifier(get_namespace_name(get_rel_namespace(targetid)))));
+	{
+		const char *schema = get_namespace_name(get_rel_namespace(targetid));
+
+		alter_with_readers(storageid, psprintf("SET SCHEMA %s", quote_identifier(schema)));
+	}
 	if (wrong_owner(storageid, targetid))
-		alter_with_readers(storageid, psprintf("OWNER TO %s",
-											   quote_identifier(GetUserNameFromId(dbp_relation_owner(targetid), false))));
+	{
+		const char *owner = GetUserNameFromId(dbp_relation_owner(targetid), false);
+
+		alter_with_readers(storageid, psprintf("OWNER TO %s", quote_identifier(owner)));
+	}
 	if (wrong_persistence(storageid, targetid))
 		dbp_hier_command(psprintf("ALTER TABLE %s SET %s", dbp_relation_name_by_oid(storageid),
 								  get_rel_persistence(targetid) == RELPERSISTENCE_UNLOGGED ?
@@ -346,20 +352,47 @@ after_detach(Oid relid, Oid rootid)
 
 /* ---- callbacks -------------------------------------------------------------- */
 
+/*
+ * after_create_trigger looks at a table that was given a trigger, perhaps by a
+ * restore, which brings those of partitions in any order.
+ */
+static void
+after_create_trigger(Oid relid)
+{
+	Oid			rootid = dbp_partition_root(relid);
+	ListCell   *lc;
+
+	foreach(lc, all_specs(rootid))
+	{
+		HierSpec   *spec = lfirst(lc);
+		ListCell   *part;
+
+		if (relid == rootid)
+			follow_target(rootid, spec);
+		foreach(part, find_all_inheritors(relid, AccessShareLock, NULL))
+		{
+			if (get_rel_relispartition(lfirst_oid(part)))
+				dbp_hier_depend(lfirst_oid(part), spec);
+		}
+	}
+}
+
 static void
 after_alter(Oid relid, const char *command, List *touched)
 {
-	bool		creates = strncmp(command, "CREATE ", 7) == 0 &&
-		strcmp(command, "CREATE TRIGGER") != 0;
+	bool		creates = strncmp(command, "CREATE ", 7) == 0;
 	char		kind = get_rel_relkind(relid);
 	Oid			former;
 	ListCell   *lc;
 
+	if (strcmp(command, "CREATE TRIGGER") == 0)
+	{
+		after_create_trigger(relid);
+		return;
+	}
 	if (get_rel_relispartition(relid))
 	{
-		/* A restore brings the triggers of partitions itself. */
-		if (strcmp(command, "CREATE TRIGGER") != 0 &&
-			dbp_new_part(relid, creates ? NIL : touched))
+		if (dbp_new_part(relid, creates ? NIL : touched))
 			after_new_partition(relid);
 		return;
 	}

@@ -144,8 +144,8 @@ dbpatterns_closure_enable(PG_FUNCTION_ARGS)
 	dbp_hier_name_storage(target, &spec, name_argument(fcinfo, 3));
 	table_close(target, NoLock);
 
-	dbp_hier_ensure_index(relid, spec.parent);
 	storageid = dbp_hier_install(relid, &spec, always, &closure_work);
+	dbp_hier_ensure_index(relid, spec.parent);
 	SPI_finish();
 	PG_RETURN_OID(storageid);
 }

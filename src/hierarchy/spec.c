@@ -360,8 +360,8 @@ dbp_hier_columns_argument(FunctionCallInfo fcinfo, int argno, const char *argume
 	if (text[0] != '{')
 		return list_make1(text);
 
-	/* As a name it has been cut. */
-	if (strchr(text, '}') == NULL)
+	/* As a name it may have been cut. */
+	if (strlen(text) > NAMEDATALEN - 5 && strchr(text, '}') == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
 				 errmsg("argument \"%s\" is too long: %s...", argument, text),
