@@ -145,7 +145,9 @@ extern HierState *dbp_hier_state(Relation rel, Trigger *trigger);
 extern HierState *dbp_hier_target_state(Relation target, const HierSpec *spec);
 extern Oid	dbp_hier_root(Relation rel);
 extern bool dbp_hier_look_up(HierState *state, const Datum *key, Datum **parent);
-extern bool dbp_hier_look_up_elsewhere(HierState *state, const Datum *key);
+extern void dbp_hier_require_not_elsewhere(HierState *state, const Datum *child,
+										   const Datum *parent);
+extern void dbp_hier_require_same_scope(HierState *state, const Datum *key);
 extern List *dbp_hier_look_up_children(HierState *state, const Datum *key);
 extern void dbp_hier_state_init(void);
 

@@ -4,7 +4,7 @@
  *	  Who may change which tree at once.
  *
  * Whoever changes a hierarchy holds ROW EXCLUSIVE on its storage, as any writer
- * does, and besides:
+ * does, and before that:
  *
  *	  a tree, by its root		share: a leaf comes; exclusive: nodes move
  *	  the whole					SHARE ROW EXCLUSIVE on the storage, in place

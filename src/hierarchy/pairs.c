@@ -36,6 +36,7 @@
 #include "core/owner.h"
 #include "hierarchy/hierarchy.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -77,6 +78,7 @@ struct HierPairs
 	TupleTableSlot *slot;		/* for ancestors and point */
 	TupleTableSlot *descendant_slot;
 	bool		cross_check;	/* the transaction has one snapshot */
+	bool		locked;			/* for writing */
 	bool		by_trigger;		/* deletes must fire triggers of the user's */
 	int			nwaiting;
 	int			allocated;
@@ -221,7 +223,9 @@ dbp_hier_pairs_init(void)
 /* ---- opening and closing ------------------------------------------------------ */
 
 /*
- * dbp_pairs_open opens a closure table to be changed.
+ * dbp_pairs_open opens a closure table.  It is locked as its writers do when
+ * the first change is made: who finds that he needs the lock of the whole must
+ * not hold a lesser one by then, or two of them would wait for each other.
  */
 HierPairs *
 dbp_pairs_open(HierState *state)
@@ -231,10 +235,10 @@ dbp_pairs_open(HierState *state)
 
 	pairs->state = state;
 	pairs->cxt = CurrentMemoryContext;
-	pairs->rel = table_open(state->storageid, RowExclusiveLock);
+	pairs->rel = table_open(state->storageid, AccessShareLock);
 	pairs->closure = (Closure *) dbp_relstate_get(closures, pairs->rel, InvalidOid, state);
-	pairs->forward = index_open(pairs->closure->forward, RowExclusiveLock);
-	pairs->backward = index_open(pairs->closure->backward, RowExclusiveLock);
+	pairs->forward = index_open(pairs->closure->forward, AccessShareLock);
+	pairs->backward = index_open(pairs->closure->backward, AccessShareLock);
 	pairs->slot = table_slot_create(pairs->rel, NULL);
 	pairs->descendant_slot = table_slot_create(pairs->rel, NULL);
 	pairs->cross_check = IsolationUsesXactSnapshot();
@@ -476,6 +480,14 @@ delete_by_trigger(HierPairs *pairs, const ItemPointerData *tid)
 	SPI_finish();
 }
 
+static void
+lock_for_writing(HierPairs *pairs)
+{
+	if (!pairs->locked)
+		LockRelationOid(pairs->state->storageid, RowExclusiveLock);
+	pairs->locked = true;
+}
+
 /*
  * dbp_pairs_delete deletes a pair that was read.
  */
@@ -486,6 +498,7 @@ dbp_pairs_delete(HierPairs *pairs, const HierPair *pair, const Datum *ancestor,
 	TM_FailureData failure;
 	TM_Result	result;
 
+	lock_for_writing(pairs);
 	if (pairs->by_trigger)
 	{
 		delete_by_trigger(pairs, &pair->tid);
@@ -566,8 +579,10 @@ fill_pair(TupleTableSlot *slot, int row, void *arg)
 void
 dbp_pairs_write(HierPairs *pairs)
 {
-	if (pairs->nwaiting > 0)
-		dbp_append(dbp_append_relation(pairs->state->storageid), 0, pairs->nwaiting,
-				   fill_pair, pairs);
+	if (pairs->nwaiting == 0)
+		return;
+	lock_for_writing(pairs);
+	dbp_append(dbp_append_relation(pairs->state->storageid), 0, pairs->nwaiting,
+			   fill_pair, pairs);
 	pairs->nwaiting = 0;
 }

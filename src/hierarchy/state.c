@@ -274,21 +274,18 @@ dbp_hier_state_init(void)
 /* ---- look-ups in the table ------------------------------------------------ */
 
 /*
- * append_condition adds "column = $n AND ...", with the operators that make
- * keys the same.
+ * append_conditions adds "column = $n AND ..." for some of the columns, with
+ * the operators that make keys the same.
  */
 static void
-append_condition(StringInfo sql, HierKeyType *type, List *columns)
+append_conditions(StringInfo sql, HierKeyType *type, List *columns, int from, int upto)
 {
-	ListCell   *lc;
-
-	foreach(lc, columns)
+	for (int i = from; i < upto; i++)
 	{
-		int			i = foreach_current_index(lc);
 		Oid			typid = type->col[i].type;
 
-		appendStringInfoString(sql, i > 0 ? " AND " : "");
-		generate_operator_clause(sql, quote_identifier(lfirst(lc)), typid,
+		appendStringInfoString(sql, i > from ? " AND " : "");
+		generate_operator_clause(sql, quote_identifier(list_nth(columns, i)), typid,
 								 lookup_type_cache(typid, TYPECACHE_EQ_OPR)->eq_opr,
 								 psprintf("$%d", i + 1), typid);
 	}
@@ -319,7 +316,7 @@ prepare(HierState *state, List *columns, List *where)
 	appendStringInfoString(&sql, "SELECT ");
 	append_columns(&sql, columns);
 	appendStringInfo(&sql, " FROM %s WHERE ", dbp_relation_name_by_oid(state->head.rootid));
-	append_condition(&sql, &state->queue_type, where);
+	append_conditions(&sql, &state->queue_type, where, 0, state->queue_type.n);
 	for (int i = 0; i < state->queue_type.n; i++)
 		types[i] = state->queue_type.col[i].type;
 	plan = SPI_prepare(sql.data, state->queue_type.n, types);
@@ -402,37 +399,77 @@ dbp_hier_look_up(HierState *state, const Datum *key, Datum **parent)
 }
 
 /*
- * dbp_hier_look_up_elsewhere tells whether a node that is not in its scope is
- * in another one.
+ * look_up_alone looks for a row in which some columns, the scope's apart, hold
+ * what a key has there, in another scope than the key's.  It sets found to the
+ * key of the first.
  */
-bool
-dbp_hier_look_up_elsewhere(HierState *state, const Datum *key)
+static bool
+look_up_alone(HierState *state, List *columns, const Datum *key, Datum **found)
 {
+	MemoryContext cxt = CurrentMemoryContext;
 	int			nscope = state->spec.nscope;
-	HierKeyType alone = {.n = state->type.n - nscope};
-	List	   *columns = list_copy_tail(state->spec.key, nscope);
+	int			n = state->type.n;
 	DbpParam	params[HIER_MAX_KEY];
 	StringInfoData sql;
 	DbpOwnerScope scope;
-	bool		found;
+	bool		any;
 
-	if (!state->unique_alone)
-		return false;
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT FROM %s WHERE ",
-					 dbp_relation_name_by_oid(state->head.rootid));
-	for (int i = 0; i < alone.n; i++)
-	{
-		alone.col[i] = state->type.col[nscope + i];
-		params[i] = DBP_PARAM(alone.col[i].type, key[nscope + i]);
-	}
-	append_condition(&sql, &alone, columns);
+	appendStringInfoString(&sql, "SELECT ");
+	append_columns(&sql, state->spec.key);
+	appendStringInfo(&sql, " FROM %s WHERE ", dbp_relation_name_by_oid(state->head.rootid));
+	append_conditions(&sql, &state->type, columns, nscope, n);
+	appendStringInfoString(&sql, " AND NOT (");
+	append_conditions(&sql, &state->type, columns, 0, nscope);
+	appendStringInfoString(&sql, ") LIMIT 1");
+	for (int i = 0; i < n; i++)
+		params[i] = DBP_PARAM(state->type.col[i].type, key[i]);
 	SPI_connect();
 	dbp_enter_owner(&scope, dbp_relation_owner(state->head.rootid));
-	found = dbp_sql_query_latest(sql.data, alone.n, params) > 0;
+	any = dbp_sql_query_latest(sql.data, n, params) > 0;
+	if (any)
+		*found = result_key(state, 0, cxt);
 	dbp_leave_owner(&scope);
 	SPI_finish();
-	return found;
+	return any;
+}
+
+static void
+refuse_scopes(HierState *state, const Datum *child, const Datum *parent)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("node %s of hierarchy \"%s\" and its parent %s are in different scopes",
+					dbp_key_text(&state->type, child), state->spec.storage,
+					dbp_key_text(&state->type, parent)),
+			 errhint("Move a node to another scope together with all that is below it."),
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, state->spec.storage)));
+}
+
+/*
+ * dbp_hier_require_not_elsewhere raises 23514 if the parent of a node, which is
+ * not in the node's scope, is in another one.
+ */
+void
+dbp_hier_require_not_elsewhere(HierState *state, const Datum *child, const Datum *parent)
+{
+	Datum	   *found;
+
+	if (state->unique_alone && look_up_alone(state, state->spec.key, parent, &found))
+		refuse_scopes(state, child, found);
+}
+
+/*
+ * dbp_hier_require_same_scope raises 23514 if a node that arrives has a child
+ * in another scope.
+ */
+void
+dbp_hier_require_same_scope(HierState *state, const Datum *key)
+{
+	Datum	   *found;
+
+	if (state->unique_alone && look_up_alone(state, state->spec.parent, key, &found))
+		refuse_scopes(state, found, key);
 }
 
 /*

@@ -44,6 +44,9 @@
 /* Nodes below a moved one whose pairs are made before they are written. */
 #define BATCH_BELOW	4096
 
+/* Nodes of a cycle that an error shows. */
+#define CYCLE_PRINTED	10000
+
 typedef enum Change
 {
 	CHANGE_NONE,
@@ -85,6 +88,7 @@ typedef struct Flush
 	HierQueue  *queue;
 	HierPairs  *pairs;
 	bool		adopts;			/* new nodes may have children already */
+	bool		leaves;			/* those that go may leave children */
 	bool		again;			/* it has begun anew */
 	MemoryContext attempt_cxt;	/* reset at each attempt */
 	MemoryContext row_cxt;		/* reset for each row */
@@ -182,11 +186,14 @@ find_parent(Flush *flush, const Datum *key)
  * touch_children touches the nodes in the table whose parent is the given one.
  */
 static void
-touch_children(Flush *flush, HierTouched *touched)
+touch_children(Flush *flush, Work *work)
 {
+	HierTouched *touched = work->touched;
 	List	   *children = dbp_hier_look_up_children(flush->state, touched->head.key);
 	ListCell   *lc;
 
+	if (work->change == CHANGE_NEW)
+		dbp_hier_require_same_scope(flush->state, touched->head.key);
 	if (children != NIL)
 		dbp_hier_widen(flush->state);
 	foreach(lc, children)
@@ -196,20 +203,6 @@ touch_children(Flush *flush, HierTouched *touched)
 		/* It looks up itself whose child it is by then. */
 		(void) dbp_hier_touch(flush->queue, lfirst(lc), &found);
 	}
-}
-
-static void
-refuse_other_scope(Flush *flush, HierTouched *touched)
-{
-	HierState  *state = flush->state;
-
-	ereport(ERROR,
-			(errcode(ERRCODE_CHECK_VIOLATION),
-			 errmsg("node %s of hierarchy \"%s\" and its parent are in different scopes",
-					dbp_key_text(&state->type, touched->head.key), state->spec.storage),
-			 errdetail("In its own scope the parent would be %s.",
-					   dbp_key_text(&state->type, touched->parent)),
-			 errhint("Move a node to another scope together with all that is below it.")));
 }
 
 /*
@@ -223,8 +216,7 @@ check_orphan(Flush *flush, Work *work)
 
 	if (!flush->queue->final)
 		return;
-	if (dbp_hier_look_up_elsewhere(state, touched->parent))
-		refuse_other_scope(flush, touched);
+	dbp_hier_require_not_elsewhere(state, touched->head.key, touched->parent);
 	if (state->spec.orphan_error && !state->immediate_fk)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
@@ -232,7 +224,8 @@ check_orphan(Flush *flush, Work *work)
 						dbp_key_text(&state->type, touched->head.key), state->spec.storage),
 				 errdetail("Node %s does not exist.",
 						   dbp_key_text(&state->type, touched->parent)),
-				 errhint("Insert the parent first, or in the same statement.")));
+				 errhint("A parent must exist when the statement ends; NULL makes a root."),
+				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, state->spec.storage)));
 	dbp_hier_remember_orphan(state, touched->head.key);
 }
 
@@ -283,8 +276,9 @@ classify_node(Flush *flush, Work *work)
 		return;
 	if (work->parent != NULL && work->parent->above.n > 0)
 		want_lock(flush, &work->parent->above, work->change == CHANGE_MOVED);
-	if (flush->adopts && work->change != CHANGE_MOVED)
-		touch_children(flush, touched);
+	if ((flush->adopts && work->change == CHANGE_NEW) ||
+		(flush->leaves && work->change == CHANGE_GONE))
+		touch_children(flush, work);
 	flush->nnew += work->change == CHANGE_NEW;
 	flush->nmoved += work->change == CHANGE_MOVED;
 	flush->ngone += work->change == CHANGE_GONE;
@@ -633,6 +627,7 @@ refuse_cycle(Flush *flush, Work *work)
 	List	   *path = NIL;
 	Datum	   *key = work->touched->head.key;
 	StringInfoData text;
+	int			printed = 0;
 	bool		found;
 	ListCell   *lc;
 
@@ -676,8 +671,15 @@ refuse_cycle(Flush *flush, Work *work)
 	foreach(lc, path)
 	{
 		found |= dbp_key_equal(&state->type, lfirst(lc), key);
-		if (found)
-			appendStringInfo(&text, "%s -> ", dbp_key_text(&state->type, lfirst(lc)));
+		if (!found)
+			continue;
+		appendStringInfo(&text, "%s -> ", dbp_key_text(&state->type, lfirst(lc)));
+		if (++printed == CYCLE_PRINTED)
+		{
+			appendStringInfo(&text, "(%d more) -> ",
+							 list_length(path) - foreach_current_index(lc) - 1);
+			break;
+		}
 	}
 	appendStringInfoString(&text, dbp_key_text(&state->type, key));
 	ereport(ERROR,
@@ -752,6 +754,7 @@ flush_tree(HierState *state, HierQueue *queue)
 	while (!done)
 	{
 		flush.adopts = !state->immediate_fk || dbp_hier_has_orphans(state);
+		flush.leaves = flush.adopts || state->unique_alone;
 		announce(&flush);
 		classify(&flush);
 		learn_tree(&flush, guessed);
