@@ -84,6 +84,7 @@ OBJS = \
 	src/hierarchy/sync.o \
 	src/hierarchy/tree.o \
 	src/hierarchy/triggers.o \
+	src/hierarchy/write.o \
 	src/dbpatterns.o
 
 # Fragments of the install script, in the order they are concatenated.
@@ -109,11 +110,12 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_refused audit_write audit_schema audit_rights audit_maintain audit_values \
 	audit_read audit_read_past audit_read_gaps audit_read_rights audit_undo \
 	audit_seal audit_seal_purge audit_erase \
-	hierarchy_enable hierarchy_refused hierarchy_ddl core_registry
+	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
+	hierarchy_sync hierarchy_rebuild core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
-	audit-gaps audit-maintain audit-partition audit-seal \
-	hierarchy-enable
+	audit-gaps audit-maintain audit-partition audit-seal hierarchy-enable \
+	hierarchy-rebuild
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

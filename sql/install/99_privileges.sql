@@ -45,6 +45,8 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_enable(regclass, name[], name[], name, integer, name, name[], text, boolean, text),
     dbpatterns.closure_enable(regclass, name, name[], name, integer, name, name[], text, boolean, text),
     dbpatterns.closure_disable(regclass, name, boolean),
+    dbpatterns.closure_sync(regclass, name, boolean),
     dbpatterns.closure_trigger(),
     dbpatterns.closure_graph_trigger()
 TO PUBLIC;
+GRANT EXECUTE ON PROCEDURE dbpatterns.closure_rebuild(regclass, name) TO PUBLIC;

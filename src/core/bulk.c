@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/hio.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -41,8 +40,8 @@ struct DbpBulk
 };
 
 /*
- * dbp_bulk_begin starts to fill a table, which the caller has locked and which
- * has no index.  Raises 42809 unless it is a heap without triggers.
+ * dbp_bulk_begin starts to fill a table that the caller has locked.  Raises
+ * 42809 unless it is a heap without triggers.
  */
 DbpBulk *
 dbp_bulk_begin(Relation rel)

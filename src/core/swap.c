@@ -67,11 +67,11 @@ is_published(Relation rel)
 
 /*
  * dbp_swap_require raises 55000 unless a table can get the files of another
- * one, with nobody missing what is different in them.  Caller: SPI connected,
- * search_path pinned.
+ * one, with nobody missing what is different in them.  hint: what to do instead.
+ * Caller: SPI connected, search_path pinned.
  */
 void
-dbp_swap_require(Relation rel)
+dbp_swap_require(Relation rel, const char *hint)
 {
 	const char *why = NULL;
 
@@ -89,7 +89,7 @@ dbp_swap_require(Relation rel)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table %s cannot be built anew beside itself", dbp_relation_name(rel)),
 				 errdetail("%s", why),
-				 errhint("Repair it in place with dbpatterns.closure_sync.")));
+				 errhint("%s", hint)));
 }
 
 /*

@@ -15,7 +15,7 @@
 
 #include "utils/rel.h"
 
-extern void dbp_swap_require(Relation rel);
+extern void dbp_swap_require(Relation rel, const char *hint);
 extern Oid	dbp_swap_create_twin(Relation rel);
 extern void dbp_swap_with_twin(Oid relid, Oid twinid);
 

@@ -288,6 +288,8 @@ extern HierForest *dbp_forest_load(HierState *state, MemoryContext cxt);
 extern HierForest *dbp_forest_load_snapshot(HierState *state, Snapshot snapshot, MemoryContext cxt);
 extern char *dbp_forest_cycles(HierState *state, HierForest *forest);
 extern void dbp_forest_require(HierState *state, HierForest *forest);
+
+/* write.c */
 extern void dbp_forest_write(HierState *state, HierForest *forest, Oid storageid);
 
 /* ---- compare.c: what a closure table holds, and what it should hold ---- */

@@ -6,9 +6,11 @@
  * The new pairs and their indexes are made in a twin, without a lock that
  * readers or writers notice.  Then writers are kept out, what they changed
  * meanwhile is carried over, and the twin's files become those of the closure
- * table, in a moment in which nobody reads it.  Whoever holds one lock and
- * waits for another one of these would wait for us and we for him; so each try
- * is short, and what it locked and did is undone before the next.
+ * table, in a moment in which nobody reads it.  But a transaction that has read
+ * it and goes on to write waits for us then, and we for it.  So each try is
+ * short, what it locked and did is undone before the next, and after the first
+ * one readers are kept out from the beginning, too: the server lets those that
+ * are there already go ahead of us.
  *
  * The pairs of the twin are frozen: a transaction with an older snapshot that
  * has not read the closure table before sees those, and not an empty table.
@@ -42,14 +44,19 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_closure_rebuild);
 
 /* How long others may have to queue behind us, and how often. */
-#define WRITERS_WAIT_MS	"2000"
-#define READERS_WAIT_MS	"500"
+#define WRITERS_WAIT	"2s"
+#define READERS_WAIT	"500ms"
 #define TRIES			10
 #define PAUSE_MS		500
+
+/* How long, and how often, readers are waited for without queueing. */
+#define CHANCE_MS		500
+#define POLL_MS			10
 
 /* A build that lasted longer is brought up to date before writers wait. */
 #define LONG_BUILD_MS	2000
@@ -62,6 +69,7 @@ typedef struct Rebuild
 	void	   *hierarchy;		/* what the twin holds */
 	MemoryContext cxt;			/* where that is */
 	MemoryContext try_cxt;		/* for one try */
+	int			tries;			/* that failed */
 } Rebuild;
 
 /*
@@ -128,6 +136,37 @@ set_lock_timeout(const char *value)
 }
 
 /*
+ * pause_for waits for some milliseconds.
+ */
+static void
+pause_for(long ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * lock_by_chance takes ACCESS EXCLUSIVE when nobody is there.  It does not
+ * queue: those who have read and wait for us to write would be told that they
+ * are in a deadlock.
+ */
+static void
+lock_by_chance(Oid relid)
+{
+	for (int waited = 0; !ConditionalLockRelationOid(relid, AccessExclusiveLock);
+		 waited += POLL_MS)
+	{
+		if (waited >= CHANCE_MS)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("table %s is in use", dbp_relation_name_by_oid(relid))));
+		pause_for(POLL_MS);
+	}
+}
+
+/*
  * close_in keeps writers out, brings the twin up to date, and keeps everybody
  * out.
  */
@@ -135,29 +174,25 @@ static void
 close_in(void *arg)
 {
 	Rebuild    *rebuild = arg;
+	Oid			storageid = rebuild->state->storageid;
 	int			nestlevel = NewGUCNestLevel();
 
-	set_lock_timeout(WRITERS_WAIT_MS);
+	if (rebuild->tries > 0)
+	{
+		set_lock_timeout(READERS_WAIT);
+		LockRelationOid(storageid, AccessExclusiveLock);
+	}
+	set_lock_timeout(WRITERS_WAIT);
 	dbp_hier_lock_whole(rebuild->state);
-	follow(rebuild, load(rebuild, rebuild->try_cxt));
-	set_lock_timeout(READERS_WAIT_MS);
-	LockRelationOid(rebuild->state->storageid, AccessExclusiveLock);
 	AtEOXact_GUC(false, nestlevel);
-}
-
-static void
-pause_between_tries(void)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 PAUSE_MS, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+	follow(rebuild, load(rebuild, rebuild->try_cxt));
+	lock_by_chance(storageid);
 }
 
 static void
 swap(Rebuild *rebuild)
 {
-	for (int i = 0; i < TRIES; i++)
+	for (; rebuild->tries < TRIES; rebuild->tries++)
 	{
 		ErrorData  *error;
 
@@ -173,7 +208,7 @@ swap(Rebuild *rebuild)
 			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
 			ReThrowError(error);
 		FreeErrorData(error);
-		pause_between_tries();
+		pause_for(PAUSE_MS);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -193,7 +228,7 @@ build_twin(Rebuild *rebuild)
 	bool		silent = dbp_hier_ddl_silent;
 	Oid			twinid;
 
-	dbp_swap_require(storage);
+	dbp_swap_require(storage, "Repair it in place with dbpatterns.closure_sync.");
 	dbp_hier_ddl_silent = true;
 	twinid = dbp_swap_create_twin(storage);
 	dbp_hier_ddl_silent = silent;
@@ -271,8 +306,8 @@ can_commit(FunctionCallInfo fcinfo)
  *
  * Locks ACCESS SHARE on the target and SHARE UPDATE EXCLUSIVE on the closure
  * table; at the end SHARE ROW EXCLUSIVE and for a moment ACCESS EXCLUSIVE on
- * it, in ten tries of at most 2 and 0.5 seconds in the lock queue.  Runs as
- * the owner of the closure table, regardless of row-level security.
+ * it, in ten tries of at most 2 seconds in which others queue behind it.  Runs
+ * as the owner of the closure table, regardless of row-level security.
  */
 Datum
 dbpatterns_closure_rebuild(PG_FUNCTION_ARGS)
