@@ -46,10 +46,10 @@ UPDATE p SET id = 110 WHERE id = 10;
 :same
 UPDATE p SET id = id + 107, parent_id = parent_id WHERE id IN (5, 107);
 :same
-UPDATE p SET id = (id + 150) % 300 WHERE id < 300;
+UPDATE p SET id = (id + 150) % 300 WHERE id IN (201, 106, 102);
 :same
 CREATE TABLE p32 PARTITION OF p3 FOR VALUES FROM (300) TO (400);
-UPDATE p3 SET id = id + 100;
+UPDATE p3 SET id = id + 100 WHERE id IN (256, 208);
 :same
 SELECT tableoid::regclass, count(*) FROM p GROUP BY 1 ORDER BY 1;
 MERGE INTO p USING (SELECT id FROM p WHERE id < 100 UNION VALUES (99), (199), (399)) s ON p.id = s.id
@@ -101,11 +101,11 @@ TRUNCATE ha;
 ALTER TABLE h DETACH PARTITION hb;
 :same
 INSERT INTO hb VALUES ('b', 3, 2);
-UPDATE hb SET region = 'z' WHERE id = 1;
+UPDATE hb SET region = 'z' WHERE region = 'c';
 :same
 ALTER TABLE h ATTACH PARTITION hb DEFAULT;
 :same
-UPDATE hb SET region = 'b' WHERE id = 1;
+UPDATE hb SET region = 'y' WHERE region = 'z';
 :same
 CREATE TABLE hd PARTITION OF h FOR VALUES IN ('d');
 INSERT INTO hd VALUES ('d', 2, 1), ('d', 1, NULL);
@@ -118,12 +118,14 @@ DROP TABLE h;
 -- An inheritance child of its own is another table.
 CREATE TABLE base (id int PRIMARY KEY, parent_id int);
 SELECT dbpatterns.closure_enable('base', 'parent_id');
-CREATE TABLE derived (extra int) INHERITS (base);
-INSERT INTO derived VALUES (1, NULL, 0);
-SELECT severity, object, problem, remedy FROM dbpatterns.closure_check('base');
+SELECT refused('CREATE TABLE derived (extra int) INHERITS (base)');
+CREATE TABLE derived (id int, parent_id int);
+SELECT refused('ALTER TABLE derived INHERIT base');
 CREATE TABLE base2 (id int PRIMARY KEY, parent_id int);
 CREATE TABLE derived2 (extra int) INHERITS (base2);
 SELECT refused($$SELECT dbpatterns.closure_enable('base2', 'parent_id')$$);
+SELECT refused($$SELECT dbpatterns.closure_enable('derived2', 'parent_id', key => '{id}')$$);
+DROP TABLE derived2, base2, base;
 
 -- Two hierarchies on one table.
 CREATE TABLE person (id int PRIMARY KEY, manager_id int REFERENCES person ON DELETE SET NULL, mentor_id int, v int);
@@ -257,6 +259,7 @@ SELECT watch('quick', '{parent_id}');
 INSERT INTO quick VALUES (2, 1), (1, NULL);
 :same
 CREATE TEMP TABLE gone (id int PRIMARY KEY, parent_id int);
+CREATE INDEX ON gone (parent_id);
 SELECT dbpatterns.closure_enable('gone', 'parent_id');
 SELECT watch('gone', '{parent_id}', closure => 'pg_temp.gone_closure');
 INSERT INTO gone VALUES (2, 1), (1, NULL), (3, 2);
@@ -269,16 +272,17 @@ ALTER TABLE quick SET LOGGED;
 SELECT severity, object, problem, remedy FROM dbpatterns.closure_check('quick');
 -- Rows that leave a temporary table when the transaction ends fire no trigger.
 CREATE TEMP TABLE shortly (id int PRIMARY KEY, parent_id int) ON COMMIT DELETE ROWS;
+CREATE INDEX ON shortly (parent_id);
 SELECT dbpatterns.closure_enable('shortly', 'parent_id');
+SELECT watch('shortly', '{parent_id}', closure => 'pg_temp.shortly_closure');
 BEGIN;
 INSERT INTO shortly VALUES (2, 1), (1, NULL);
-SELECT count(*) FROM pg_temp.shortly_closure;
+:same
 COMMIT;
-SELECT severity, problem FROM dbpatterns.closure_check('shortly');
-SELECT count(*) FROM pg_temp.shortly_closure;
+:same
 BEGIN;
 INSERT INTO shortly VALUES (2, NULL), (1, 2);
-TABLE pg_temp.shortly_closure;
+:same
 COMMIT;
 DROP TABLE gone, shortly;
 :finish
