@@ -76,7 +76,11 @@ OBJS = \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
 	src/hierarchy/pairs.o \
-	src/hierarchy/placeholder.o \
+	src/hierarchy/readers.o \
+	src/hierarchy/readers_probe.o \
+	src/hierarchy/readers_row.o \
+	src/hierarchy/readers_sql.o \
+	src/hierarchy/readers_text.o \
 	src/hierarchy/rebuild.o \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
@@ -96,6 +100,7 @@ INSTALL_SQL = \
 	sql/install/32_audit_seal.sql \
 	sql/install/40_closure.sql \
 	sql/install/41_closure_maintain.sql \
+	sql/install/44_closure_read.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
@@ -109,7 +114,8 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_refused audit_write audit_schema audit_rights audit_maintain audit_values \
 	audit_read audit_read_past audit_read_gaps audit_read_rights audit_undo \
 	audit_seal audit_seal_purge audit_erase \
-	hierarchy_enable hierarchy_refused hierarchy_ddl core_registry
+	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_read hierarchy_read_keys \
+	core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal \
