@@ -35,8 +35,8 @@ OBJS = \
 	src/audit/shape.o \
 	src/audit/slots.o \
 	src/audit/state.o \
-	src/audit/triggers.o \
 	src/audit/trail.o \
+	src/audit/triggers.o \
 	src/audit/txn.o \
 	src/audit/undo.o \
 	src/audit/verify.o \
@@ -76,7 +76,11 @@ OBJS = \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
 	src/hierarchy/pairs.o \
-	src/hierarchy/placeholder.o \
+	src/hierarchy/readers.o \
+	src/hierarchy/readers_probe.o \
+	src/hierarchy/readers_row.o \
+	src/hierarchy/readers_sql.o \
+	src/hierarchy/readers_text.o \
 	src/hierarchy/rebuild.o \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
@@ -97,6 +101,7 @@ INSTALL_SQL = \
 	sql/install/32_audit_seal.sql \
 	sql/install/40_closure.sql \
 	sql/install/41_closure_maintain.sql \
+	sql/install/44_closure_read.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
@@ -111,7 +116,8 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_read audit_read_past audit_read_gaps audit_read_rights audit_undo \
 	audit_seal audit_seal_purge audit_erase \
 	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
-	hierarchy_sync hierarchy_rebuild core_registry
+	hierarchy_sync hierarchy_rebuild hierarchy_read hierarchy_read_keys \
+	core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-enable \

@@ -50,3 +50,16 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_graph_trigger()
 TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE dbpatterns.closure_rebuild(regclass, name) TO PUBLIC;
+
+-- What the readers of closure tables call; they check their caller themselves.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.closure_pair_depth(regclass, "any"),
+    dbpatterns.closure_node_depth(regclass, "any"),
+    dbpatterns.closure_may_have_orphans(regclass, regclass),
+    dbpatterns.closure_column(record, name),
+    dbpatterns.closure_columns(record, name[]),
+    dbpatterns.closure_preorder(integer[], boolean, boolean),
+    dbpatterns.closure_dot_string(text),
+    dbpatterns.closure_mermaid_string(text),
+    dbpatterns.closure_mermaid_id(text)
+TO PUBLIC;

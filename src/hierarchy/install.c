@@ -84,7 +84,8 @@ make_readers(Oid targetid, const HierSpec *old, const HierSpec *spec, const Hier
 
 	if (work->create_readers == NULL)
 		return;
-	if (old != NULL)
+	/* Those of the same names are replaced, which keeps rights and views. */
+	if (old != NULL && strcmp(old->prefix, spec->prefix) != 0)
 		work->drop_readers(targetid, old);
 	target = table_open(targetid, NoLock);
 	work->create_readers(target, spec);
