@@ -63,6 +63,7 @@ OBJS = \
 	src/core/target.o \
 	src/core/trigger.o \
 	src/core/version.o \
+	src/hierarchy/attach.o \
 	src/hierarchy/build.o \
 	src/hierarchy/capture.o \
 	src/hierarchy/check.o \
@@ -72,10 +73,12 @@ OBJS = \
 	src/hierarchy/depend.o \
 	src/hierarchy/enable.o \
 	src/hierarchy/follow.o \
+	src/hierarchy/hierarchy.o \
 	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
 	src/hierarchy/pairs.o \
+	src/hierarchy/queue.o \
 	src/hierarchy/readers.o \
 	src/hierarchy/readers_probe.o \
 	src/hierarchy/readers_row.o \

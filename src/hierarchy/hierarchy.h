@@ -151,7 +151,7 @@ extern void dbp_hier_require_same_scope(HierState *state, const Datum *key);
 extern List *dbp_hier_look_up_children(HierState *state, const Datum *key);
 extern void dbp_hier_state_init(void);
 
-/* ---- capture.c: what a statement touched ---- */
+/* ---- queue.c: what a statement touched ---- */
 
 /* A node or an edge that a statement touched. */
 typedef struct HierTouched
@@ -190,12 +190,17 @@ typedef struct HierQueue
 typedef void (*HierFlush) (HierState *state, HierQueue *queue);
 
 extern void dbp_hier_set_flush(HierKind kind, HierFlush flush);
+extern HierQueue *dbp_hier_queue(HierState *state);
 extern HierTouched *dbp_hier_touch(HierQueue *queue, const Datum *key, bool *found);
 extern void dbp_hier_require_known(HierState *state, HierQueue *queue, HierTouched *touched);
 extern void dbp_hier_remember_orphan(HierState *state, const Datum *key);
 extern void dbp_hier_widen(HierState *state);
+extern bool dbp_hier_is_widened(HierState *state);
 extern bool dbp_hier_has_orphans(HierState *state);
-extern void dbp_hier_capture_init(void);
+extern void dbp_hier_flush(HierState *state);
+extern void dbp_hier_flush_chunk(HierState *state);
+extern bool dbp_hier_flushed_since(HierState *state, CommandId command);
+extern void dbp_hier_queue_init(void);
 
 /* ---- lock.c: who may change which tree at once ---- */
 
