@@ -72,6 +72,13 @@ OBJS = \
 	src/hierarchy/depend.o \
 	src/hierarchy/enable.o \
 	src/hierarchy/follow.o \
+	src/hierarchy/graph.o \
+	src/hierarchy/graph_cycles.o \
+	src/hierarchy/graph_delta.o \
+	src/hierarchy/graph_edges.o \
+	src/hierarchy/graph_enable.o \
+	src/hierarchy/graph_rows.o \
+	src/hierarchy/graph_whole.o \
 	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
@@ -101,6 +108,7 @@ INSTALL_SQL = \
 	sql/install/32_audit_seal.sql \
 	sql/install/40_closure.sql \
 	sql/install/41_closure_maintain.sql \
+	sql/install/43_closure_graph.sql \
 	sql/install/44_closure_read.sql \
 	sql/install/99_privileges.sql
 

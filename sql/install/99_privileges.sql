@@ -44,6 +44,8 @@ TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_enable(regclass, name[], name[], name, integer, name, name[], text, boolean, text),
     dbpatterns.closure_enable(regclass, name, name[], name, integer, name, name[], text, boolean, text),
+    dbpatterns.closure_enable_graph(regclass, name[], name[], name, integer, text),
+    dbpatterns.closure_enable_graph(regclass, name, name, name, integer, text),
     dbpatterns.closure_disable(regclass, name, boolean),
     dbpatterns.closure_sync(regclass, name, boolean),
     dbpatterns.closure_trigger(),
