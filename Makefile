@@ -124,7 +124,7 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_read audit_read_past audit_read_gaps audit_read_rights audit_undo \
 	audit_seal audit_seal_purge audit_erase \
 	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
-	hierarchy_sync hierarchy_rebuild hierarchy_read hierarchy_read_keys \
+	hierarchy_sync hierarchy_rebuild hierarchy_graph hierarchy_read hierarchy_read_keys \
 	core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \

@@ -11,7 +11,9 @@ GRANT SELECT ON dbpatterns.status, dbpatterns.audit_status, dbpatterns.closure_s
 GRANT EXECUTE ON FUNCTION
     dbpatterns."check"(regclass),
     dbpatterns.audit_check(regclass),
-    dbpatterns.closure_check(regclass)
+    dbpatterns.closure_check(regclass),
+    dbpatterns.closure_graph_cycles(regclass, name[], name[]),
+    dbpatterns.closure_graph_cycles(regclass, name, name)
 TO PUBLIC;
 
 -- Rows and their JSONB images.
