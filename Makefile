@@ -129,7 +129,7 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-enable \
-	hierarchy-rebuild
+	hierarchy-graph hierarchy-rebuild
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl
