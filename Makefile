@@ -73,6 +73,13 @@ OBJS = \
 	src/hierarchy/depend.o \
 	src/hierarchy/enable.o \
 	src/hierarchy/follow.o \
+	src/hierarchy/graph.o \
+	src/hierarchy/graph_cycles.o \
+	src/hierarchy/graph_delta.o \
+	src/hierarchy/graph_edges.o \
+	src/hierarchy/graph_enable.o \
+	src/hierarchy/graph_rows.o \
+	src/hierarchy/graph_whole.o \
 	src/hierarchy/hierarchy.o \
 	src/hierarchy/install.o \
 	src/hierarchy/key.o \
@@ -104,6 +111,7 @@ INSTALL_SQL = \
 	sql/install/32_audit_seal.sql \
 	sql/install/40_closure.sql \
 	sql/install/41_closure_maintain.sql \
+	sql/install/43_closure_graph.sql \
 	sql/install/44_closure_read.sql \
 	sql/install/99_privileges.sql
 
@@ -120,11 +128,11 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_seal audit_seal_purge audit_erase \
 	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
 	hierarchy_sync hierarchy_rebuild hierarchy_read hierarchy_read_keys \
-	core_registry
+	hierarchy_graph core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-enable \
-	hierarchy-rebuild
+	hierarchy-graph hierarchy-rebuild
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

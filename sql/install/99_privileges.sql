@@ -11,7 +11,9 @@ GRANT SELECT ON dbpatterns.status, dbpatterns.audit_status, dbpatterns.closure_s
 GRANT EXECUTE ON FUNCTION
     dbpatterns."check"(regclass),
     dbpatterns.audit_check(regclass),
-    dbpatterns.closure_check(regclass)
+    dbpatterns.closure_check(regclass),
+    dbpatterns.closure_graph_cycles(regclass, name[], name[]),
+    dbpatterns.closure_graph_cycles(regclass, name, name)
 TO PUBLIC;
 
 -- Rows and their JSONB images.
@@ -44,6 +46,8 @@ TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_enable(regclass, name[], name[], name, integer, name, name[], text, boolean, text),
     dbpatterns.closure_enable(regclass, name, name[], name, integer, name, name[], text, boolean, text),
+    dbpatterns.closure_enable_graph(regclass, name[], name[], name, integer, text),
+    dbpatterns.closure_enable_graph(regclass, name, name, name, integer, text),
     dbpatterns.closure_disable(regclass, name, boolean),
     dbpatterns.closure_sync(regclass, name, boolean),
     dbpatterns.closure_trigger(),

@@ -26,4 +26,5 @@ dbp_hier_init(void)
 	dbp_hier_tree_init();
 	dbp_hier_ddl_init();
 	dbp_hier_compare_init();
+	dbp_hier_graph_init();
 }

@@ -148,6 +148,7 @@ extern bool dbp_hier_look_up(HierState *state, const Datum *key, Datum **parent)
 extern void dbp_hier_require_not_elsewhere(HierState *state, const Datum *child,
 										   const Datum *parent);
 extern void dbp_hier_require_same_scope(HierState *state, const Datum *key);
+extern bool dbp_hier_look_up_edge_into(HierState *state, const Datum *key);
 extern List *dbp_hier_look_up_children(HierState *state, const Datum *key);
 extern void dbp_hier_state_init(void);
 

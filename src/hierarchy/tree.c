@@ -184,7 +184,6 @@ classify_node(Flush *flush, Work *work)
 	if ((flush->adopts && work->change == CHANGE_NEW) ||
 		(flush->leaves && work->change == CHANGE_GONE))
 		touch_children(flush, work);
-	flush->nnew += work->change == CHANGE_NEW;
 	flush->nmoved += work->change == CHANGE_MOVED;
 	flush->ngone += work->change == CHANGE_GONE;
 }
@@ -202,8 +201,6 @@ classify(Flush *flush)
 	MemoryContextSwitchTo(flush->attempt_cxt);
 	flush->parents = dbp_map_create(queue->type, sizeof(Parent), flush->attempt_cxt);
 	flush->roots = dbp_map_create(queue->type, sizeof(RootLock), flush->attempt_cxt);
-	flush->works = NULL;
-	flush->nnew = 0;
 	flush->nmoved = 0;
 	flush->ngone = 0;
 

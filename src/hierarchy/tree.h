@@ -60,10 +60,8 @@ typedef struct Flush
 	bool		again;			/* it has begun anew */
 	MemoryContext attempt_cxt;	/* reset at each attempt */
 	MemoryContext row_cxt;		/* reset for each row */
-	Work	   *works;			/* as many as there are touched nodes */
 	HierMap    *parents;		/* Parent */
 	HierMap    *roots;			/* RootLock */
-	int			nnew;
 	int			nmoved;
 	int			ngone;
 } Flush;
