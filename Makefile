@@ -68,6 +68,10 @@ OBJS = \
 	src/hierarchy/check.o \
 	src/hierarchy/columns.o \
 	src/hierarchy/compare.o \
+	src/hierarchy/convert.o \
+	src/hierarchy/convert_closure.o \
+	src/hierarchy/convert_forest.o \
+	src/hierarchy/convert_tree.o \
 	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
 	src/hierarchy/enable.o \
@@ -82,6 +86,7 @@ OBJS = \
 	src/hierarchy/readers_sql.o \
 	src/hierarchy/readers_text.o \
 	src/hierarchy/rebuild.o \
+	src/hierarchy/rows.o \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
 	src/hierarchy/storage.o \
@@ -102,6 +107,7 @@ INSTALL_SQL = \
 	sql/install/40_closure.sql \
 	sql/install/41_closure_maintain.sql \
 	sql/install/44_closure_read.sql \
+	sql/install/52_hierarchy_convert.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql

@@ -63,3 +63,19 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_mermaid_string(text),
     dbpatterns.closure_mermaid_id(text)
 TO PUBLIC;
+
+-- Conversions run as their caller.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.adjacency_from_ltree(regclass, name[], name, name[], text),
+    dbpatterns.adjacency_from_ltree(regclass, name, name, name[], text),
+    dbpatterns.adjacency_from_nested_set(regclass, name[], name, name, name[], name[]),
+    dbpatterns.adjacency_from_nested_set(regclass, name, name, name, name[], name[]),
+    dbpatterns.adjacency_from_closure(regclass, name[], regclass, name[], name[], name, name[]),
+    dbpatterns.adjacency_from_closure(regclass, name, regclass, name[], name[], name, name[]),
+    dbpatterns.adjacency_to_ltree(regclass, name[], name, name, name[], text),
+    dbpatterns.adjacency_to_ltree(regclass, name, name, name, name[], text),
+    dbpatterns.adjacency_to_nested_set(regclass, name[], name, name, name, name, name, name[], text),
+    dbpatterns.adjacency_to_nested_set(regclass, name, name, name, name, name, name, name[], text),
+    dbpatterns.adjacency_to_closure(regclass, name[], regclass, name[], name[], name, name[], text),
+    dbpatterns.adjacency_to_closure(regclass, name, regclass, name[], name[], name, name[], text)
+TO PUBLIC;
