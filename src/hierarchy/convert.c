@@ -17,23 +17,17 @@
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "core/names.h"
 #include "core/target.h"
 #include "core/version.h"
 #include "hierarchy/convert.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_adjacency_from_ltree);
 PG_FUNCTION_INFO_V1(dbpatterns_adjacency_from_nested_set);
-
-/* Rows fetched at once. */
-#define FETCH_ROWS	1000
 
 /*
  * dbp_convert_open opens the table of a conversion (arguments 0, target, and
@@ -51,7 +45,7 @@ dbp_convert_open(FunctionCallInfo fcinfo, HierTable *table, int key_argno)
 	key = dbp_hier_columns_argument(fcinfo, key_argno, "key");
 	parent = dbp_hier_columns_argument(fcinfo, 1, "parent");
 	dbp_table_open(table, PG_GETARG_OID(0), AccessShareLock, "converted");
-	dbp_table_columns(table, key, parent);
+	dbp_table_find_columns(table, key, parent);
 	dbp_table_require_all_rows(table->rel);
 	SPI_connect();
 	dbp_sql_command("LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", table->name);
@@ -147,48 +141,6 @@ update_parents(HierTable *table, HierRows *rows, const char *from)
 {
 	return dbp_convert_update(table, rows, from, list_copy_tail(table->parent, table->nscope),
 							  "p");
-}
-
-/*
- * dbp_convert_scan calls row for each row of a query, in a context that is
- * reset.
- */
-void
-dbp_convert_scan(const char *sql, ConvertRow row, void *arg)
-{
-	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext,
-												  "dbpatterns conversion row",
-												  ALLOCSET_DEFAULT_SIZES);
-	Portal		portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, false, 0);
-	int			natts;
-	Datum	   *values;
-	bool	   *isnull;
-
-	if (portal == NULL)
-		elog(ERROR, "SPI failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-	natts = portal->tupDesc->natts;
-	values = palloc(sizeof(Datum) * natts);
-	isnull = palloc(sizeof(bool) * natts);
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			MemoryContext oldcxt = MemoryContextSwitchTo(row_cxt);
-
-			heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, isnull);
-			row(values, isnull, arg);
-			MemoryContextSwitchTo(oldcxt);
-			MemoryContextReset(row_cxt);
-		}
-		SPI_freetuptable(SPI_tuptable);
-		CHECK_FOR_INTERRUPTS();
-	}
-	SPI_freetuptable(SPI_tuptable);
-	SPI_cursor_close(portal);
-	MemoryContextDelete(row_cxt);
 }
 
 /* ---- ltree paths --------------------------------------------------------- */
@@ -472,7 +424,7 @@ dbpatterns_adjacency_from_nested_set(PG_FUNCTION_ARGS)
 	scan.rows = dbp_rows_create(2 * table.n);
 	dbp_rows_key(scan.rows, 0, "k", &table.type);
 	dbp_rows_key(scan.rows, table.n, "q", &table.type);
-	dbp_convert_scan(sql.data, interval_row, &scan);
+	dbp_sql_scan(sql.data, 0, NULL, interval_row, &scan);
 
 	initStringInfo(&from);
 	appendStringInfoString(&from, "(SELECT ");

@@ -41,11 +41,6 @@ typedef struct ConvertPairs
 extern void dbp_convert_open_pairs(FunctionCallInfo fcinfo, int argno, HierTable *table,
 								   ConvertPairs *pairs);
 
-/* A pass over the rows of a table. */
-typedef void (*ConvertRow) (Datum *values, bool *isnull, void *arg);
-
-extern void dbp_convert_scan(const char *sql, ConvertRow row, void *arg);
-
 /* A node of a table that is converted. */
 typedef struct ConvertNode
 {

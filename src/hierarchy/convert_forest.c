@@ -206,7 +206,7 @@ dbp_convert_load(ConvertForest *forest, HierTable *table, const char *order_by, 
 	if (order_by != NULL)
 		appendStringInfo(&sql, "t.%s, ", quote_identifier(order_by));
 	dbp_sql_put_columns(&sql, HIER_NAMED("t", table->key), 0, table->n);
-	dbp_convert_scan(sql.data, node_row, forest);
+	dbp_sql_scan(sql.data, 0, NULL, node_row, forest);
 
 	link_nodes(forest, orphans_are_roots);
 	for (ConvertNode *node = forest->root; node != NULL; node = dbp_convert_preorder(node))

@@ -30,10 +30,16 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/relcache.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+
+/* Rows fetched at once. */
+#define FETCH_ROWS	1000
+
+#define MAX_PARAMS	(2 * HIER_MAX_KEY)
 
 /*
  * dbp_table_open opens a table whose rows are nodes; 42P01, and what
@@ -148,39 +154,53 @@ same_order(List *key, List *parent)
 }
 
 /*
- * dbp_table_columns sets which columns say where a node is, and checks that
- * they can: 55000 no primary key, 42703 no such column, 22023 not unique or
- * not as many parent columns, 42804 not of the key's types, 42883.
+ * dbp_table_set_columns sets which columns say where a node is.
  */
 void
-dbp_table_columns(HierTable *table, List *key, List *parent)
+dbp_table_set_columns(HierTable *table, List *key, List *parent)
+{
+	Relation	rel = table->rel;
+
+	table->key = key;
+	table->parent = parent;
+	table->n = list_length(key);
+	for (int i = 0; i < table->n; i++)
+	{
+		table->key_att[i] = dbp_column_number(rel, list_nth(key, i));
+		table->parent_att[i] = dbp_column_number(rel, list_nth(parent, i));
+		if (table->key_att[i] == table->parent_att[i] && table->nscope == i)
+			table->nscope++;
+	}
+	dbp_key_type(&table->type, rel, table->key_att, table->n);
+}
+
+/*
+ * dbp_table_find_columns does so for a table that need not be a hierarchy of
+ * ours: key is NIL for the primary key.  55000 no primary key, 42703 no such
+ * column, 22023 not unique or not as many parent columns, 42804 not of the
+ * key's types, 42883.
+ */
+void
+dbp_table_find_columns(HierTable *table, List *key, List *parent)
 {
 	Relation	rel = table->rel;
 	HierKeyType parent_type;
 
-	table->key = same_order(key_columns(rel, key), parent);
-	table->parent = same_order(parent, table->key);
-	table->n = list_length(table->key);
-	if (table->n != list_length(parent) || table->n > HIER_MAX_KEY)
+	key = same_order(key_columns(rel, key), parent);
+	parent = same_order(parent, key);
+	if (list_length(key) != list_length(parent) || list_length(key) > HIER_MAX_KEY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the key of table %s has %d columns, \"parent\" names %d",
-						dbp_relation_name(rel), table->n, list_length(parent)),
+						dbp_relation_name(rel), list_length(key), list_length(parent)),
 				 errhint("Name a parent column for each key column, at most %d in the same order.",
 						 HIER_MAX_KEY)));
-	for (int i = 0; i < table->n; i++)
-	{
-		table->key_att[i] = dbp_column_number(rel, list_nth(table->key, i));
-		table->parent_att[i] = dbp_column_number(rel, list_nth(table->parent, i));
-		if (table->key_att[i] == table->parent_att[i] && table->nscope == i)
-			table->nscope++;
-	}
+	dbp_table_set_columns(table, key, parent);
 	if (table->nscope == table->n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key and parent of table %s are the same columns", dbp_relation_name(rel)),
 				 errhint("Name the columns that hold the key of the node above.")));
-	dbp_key_type(&table->type, rel, table->key_att, table->n);
 	dbp_key_type(&parent_type, rel, table->parent_att, table->n);
 	for (int i = 0; i < table->n; i++)
 	{
@@ -308,6 +328,57 @@ dbp_sql_put_assign(StringInfo sql, List *names, HierColumns values, int from)
 	for (int i = from; i < list_length(names); i++)
 		appendStringInfo(sql, "%s%s = %s", i > from ? ", " : "",
 						 quote_identifier(list_nth(names, i)), dbp_sql_column(values, i));
+}
+
+/*
+ * dbp_sql_scan calls row for each row of a query, in a context that is reset.
+ */
+void
+dbp_sql_scan(const char *sql, int nparams, const DbpParam *params, HierScanRow row, void *arg)
+{
+	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "dbpatterns scan row",
+												  ALLOCSET_DEFAULT_SIZES);
+	Oid			types[MAX_PARAMS];
+	Datum		args[MAX_PARAMS];
+	char		nulls[MAX_PARAMS];
+	Portal		portal;
+	Datum	   *values;
+	bool	   *isnull;
+
+	Assert(nparams <= MAX_PARAMS);
+	for (int i = 0; i < nparams; i++)
+	{
+		types[i] = params[i].type;
+		args[i] = params[i].value;
+		nulls[i] = params[i].isnull ? 'n' : ' ';
+	}
+	portal = SPI_cursor_open_with_args(NULL, sql, nparams, types, args, nulls, false, 0);
+	if (portal == NULL)
+		elog(ERROR, "SPI failed for \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	values = palloc(sizeof(Datum) * portal->tupDesc->natts);
+	isnull = palloc(sizeof(bool) * portal->tupDesc->natts);
+	for (;;)
+	{
+		uint64		n;
+
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		n = SPI_processed;
+		for (uint64 i = 0; i < n; i++)
+		{
+			MemoryContext oldcxt = MemoryContextSwitchTo(row_cxt);
+
+			heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, isnull);
+			row(values, isnull, arg);
+			MemoryContextSwitchTo(oldcxt);
+			MemoryContextReset(row_cxt);
+		}
+		SPI_freetuptable(SPI_tuptable);
+		CHECK_FOR_INTERRUPTS();
+		if (n == 0)
+			break;
+	}
+	SPI_cursor_close(portal);
+	MemoryContextDelete(row_cxt);
 }
 
 /* ---- typed rows ---------------------------------------------------------- */

@@ -34,7 +34,8 @@ typedef struct HierTable
 
 extern void dbp_table_open(HierTable *table, Oid relid, LOCKMODE mode,
 						   const char *what);
-extern void dbp_table_columns(HierTable *table, List *key, List *parent);
+extern void dbp_table_find_columns(HierTable *table, List *key, List *parent);
+extern void dbp_table_set_columns(HierTable *table, List *key, List *parent);
 extern void dbp_table_require_all_rows(Relation rel);
 
 /* ---- parts of statements ---- */
@@ -58,6 +59,12 @@ extern void dbp_sql_put_match(StringInfo sql, HierKeyType *type, HierColumns a, 
 extern void dbp_sql_put_differ(StringInfo sql, const Oid *types, int n,
 							   HierColumns a, HierColumns b);
 extern void dbp_sql_put_assign(StringInfo sql, List *names, HierColumns values, int from);
+
+/* A pass over the rows of a query; values last as long as the call. */
+typedef void (*HierScanRow) (Datum *values, bool *isnull, void *arg);
+
+extern void dbp_sql_scan(const char *sql, int nparams, const DbpParam *params,
+						 HierScanRow row, void *arg);
 
 /* ---- typed rows that a statement reads like a table ---- */
 
