@@ -74,6 +74,10 @@ OBJS = \
 	src/hierarchy/convert_tree.o \
 	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
+	src/hierarchy/edit.o \
+	src/hierarchy/edit_copy.o \
+	src/hierarchy/edit_order.o \
+	src/hierarchy/edit_subtree.o \
 	src/hierarchy/enable.o \
 	src/hierarchy/follow.o \
 	src/hierarchy/install.o \
@@ -106,6 +110,7 @@ INSTALL_SQL = \
 	sql/install/32_audit_seal.sql \
 	sql/install/40_closure.sql \
 	sql/install/41_closure_maintain.sql \
+	sql/install/42_closure_edit.sql \
 	sql/install/44_closure_read.sql \
 	sql/install/52_hierarchy_convert.sql \
 	sql/install/99_privileges.sql

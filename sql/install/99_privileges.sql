@@ -64,8 +64,14 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_mermaid_id(text)
 TO PUBLIC;
 
--- Conversions run as their caller.
+-- Edits and conversions run as their caller.
 GRANT EXECUTE ON FUNCTION
+    dbpatterns.closure_move(regclass, "any", "any", "any", name),
+    dbpatterns.closure_move(regclass, text, text, text, name),
+    dbpatterns.closure_copy_subtree(regclass, "any", "any", jsonb, jsonb, name),
+    dbpatterns.closure_copy_subtree(regclass, text, text, jsonb, jsonb, name),
+    dbpatterns.closure_delete(regclass, "any", text, name),
+    dbpatterns.closure_delete(regclass, text, text, name),
     dbpatterns.adjacency_from_ltree(regclass, name[], name, name[], text),
     dbpatterns.adjacency_from_ltree(regclass, name, name, name[], text),
     dbpatterns.adjacency_from_nested_set(regclass, name[], name, name, name[], name[]),

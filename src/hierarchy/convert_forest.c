@@ -173,7 +173,7 @@ refuse_cycles(ConvertForest *forest)
 	ereport(ERROR,
 			(errcode(ERRCODE_CHECK_VIOLATION),
 			 errmsg("table %s has cycles", dbp_relation_name(forest->table->rel)),
-			 errdetail("Each node is followed by its parent: %s%s.", list.data,
+			 errdetail("From each node to its parent: %s%s.", list.data,
 					   ncycles > CONVERT_LISTED ? "; and more" : ""),
 			 errhint("Set the parent of a node of each cycle to NULL, or to a node outside.")));
 }

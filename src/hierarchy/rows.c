@@ -21,9 +21,6 @@
 
 #include "access/relation.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_operator.h"
-#include "compat/compat.h"
 #include "core/names.h"
 #include "core/target.h"
 #include "hierarchy/rows.h"
@@ -31,9 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/relcache.h"
 #include "utils/rls.h"
-#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* Rows fetched at once. */
@@ -60,100 +55,6 @@ dbp_table_open(HierTable *table, Oid relid, LOCKMODE mode, const char *what)
 }
 
 /*
- * index_columns returns the names of an index's columns if it makes them
- * unique in all rows, else NIL.
- */
-static List *
-index_columns(Relation rel, Oid indexid)
-{
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(indexid));
-	Form_pg_index index;
-	List	   *names = NIL;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for index %u", indexid);
-	index = (Form_pg_index) GETSTRUCT(tuple);
-	if (index->indisunique && index->indisvalid &&
-		heap_attisnull(tuple, Anum_pg_index_indpred, NULL) &&
-		heap_attisnull(tuple, Anum_pg_index_indexprs, NULL))
-	{
-		for (int i = 0; i < index->indnkeyatts; i++)
-		{
-			Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel),
-												  index->indkey.values[i] - 1);
-
-			names = lappend(names, pstrdup(NameStr(att->attname)));
-		}
-	}
-	ReleaseSysCache(tuple);
-	return names;
-}
-
-/*
- * key_columns returns the primary key's columns when asked is NIL, otherwise
- * asked, if it is unique; the scope of the parent's columns comes first.
- */
-static List *
-key_columns(Relation rel, List *asked)
-{
-	Oid			primary;
-	ListCell   *lc;
-
-	if (asked == NIL)
-	{
-		(void) RelationGetIndexList(rel);	/* finds the primary key, too */
-		primary = RelationGetPrimaryKeyIndex(rel, true);
-		if (!OidIsValid(primary))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("table %s has no primary key", dbp_relation_name(rel)),
-					 errhint("Name the columns of another unique key in argument \"key\".")));
-		return index_columns(rel, primary);
-	}
-	foreach(lc, asked)
-		(void) dbp_column_number(rel, lfirst(lc));
-	foreach(lc, RelationGetIndexList(rel))
-	{
-		List	   *columns = index_columns(rel, lfirst_oid(lc));
-		ListCell   *name;
-		bool		all = list_length(columns) == list_length(asked);
-
-		foreach(name, columns)
-			all = all && dbp_list_has_name(asked, lfirst(name));
-		if (all)
-			return asked;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("the key columns of table %s are not unique", dbp_relation_name(rel)),
-			 errhint("A node needs columns with a unique index that is not partial.")));
-	return NIL;					/* keep the compiler quiet */
-}
-
-/*
- * same_order puts key columns that are parent columns, too, first and at the
- * same place; the others stay in their order.
- */
-static List *
-same_order(List *key, List *parent)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, parent)
-	{
-		if (dbp_list_has_name(key, lfirst(lc)))
-			result = lappend(result, lfirst(lc));
-	}
-	foreach(lc, key)
-	{
-		if (!dbp_list_has_name(result, lfirst(lc)))
-			result = lappend(result, lfirst(lc));
-	}
-	return result;
-}
-
-/*
  * dbp_table_set_columns sets which columns say where a node is.
  */
 void
@@ -176,43 +77,16 @@ dbp_table_set_columns(HierTable *table, List *key, List *parent)
 
 /*
  * dbp_table_find_columns does so for a table that need not be a hierarchy of
- * ours: key is NIL for the primary key.  55000 no primary key, 42703 no such
- * column, 22023 not unique or not as many parent columns, 42804 not of the
- * key's types, 42883.
+ * ours, and raises what dbp_hier_resolve_columns does; key is NIL for the
+ * primary key.
  */
 void
 dbp_table_find_columns(HierTable *table, List *key, List *parent)
 {
-	Relation	rel = table->rel;
-	HierKeyType parent_type;
+	HierSpec	spec = {.kind = HIER_TREE,.key = key,.parent = parent};
 
-	key = same_order(key_columns(rel, key), parent);
-	parent = same_order(parent, key);
-	if (list_length(key) != list_length(parent) || list_length(key) > HIER_MAX_KEY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the key of table %s has %d columns, \"parent\" names %d",
-						dbp_relation_name(rel), list_length(key), list_length(parent)),
-				 errhint("Name a parent column for each key column, at most %d in the same order.",
-						 HIER_MAX_KEY)));
-	dbp_table_set_columns(table, key, parent);
-	if (table->nscope == table->n)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key and parent of table %s are the same columns", dbp_relation_name(rel)),
-				 errhint("Name the columns that hold the key of the node above.")));
-	dbp_key_type(&parent_type, rel, table->parent_att, table->n);
-	for (int i = 0; i < table->n; i++)
-	{
-		if (table->type.col[i].type != parent_type.col[i].type)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("columns \"%s\" and \"%s\" of table %s are of different types",
-							(char *) list_nth(table->key, i), (char *) list_nth(table->parent, i),
-							dbp_relation_name(rel)),
-					 errhint("Give the parent column the type of the key column, %s.",
-							 format_type_be(table->type.col[i].type))));
-	}
+	dbp_hier_resolve_columns(table->rel, &spec, NIL);
+	dbp_table_set_columns(table, spec.key, spec.parent);
 }
 
 /*
@@ -271,17 +145,8 @@ dbp_sql_put_renamed(StringInfo sql, HierColumns columns, HierColumns to, int n)
 void
 dbp_sql_put_equal(StringInfo sql, Oid type, const char *a, const char *b)
 {
-	TypeCacheEntry *cache = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(cache->eq_opr));
-	Form_pg_operator op;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", cache->eq_opr);
-	op = (Form_pg_operator) GETSTRUCT(tuple);
-	appendStringInfo(sql, "%s OPERATOR(%s.%s) %s", a,
-					 quote_identifier(get_namespace_name(op->oprnamespace)),
-					 NameStr(op->oprname), b);
-	ReleaseSysCache(tuple);
+	generate_operator_clause(sql, a, type, lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr,
+							 b, type);
 }
 
 /*
@@ -429,12 +294,9 @@ dbp_rows_put(HierRows *rows, Datum *values, bool *isnull)
 	rows->n++;
 }
 
-/*
- * dbp_rows_query runs a statement that can read the rows as HIER_ROWS.  The
- * caller has connected to SPI.
- */
-uint64
-dbp_rows_query(HierRows *rows, const char *sql, int nparams, const DbpParam *params)
+static uint64
+query_rows(HierRows *rows, const char *sql, int nparams, const DbpParam *params,
+		   uint64 (*query) (const char *, int, const DbpParam *))
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	uint64		result;
@@ -448,9 +310,40 @@ dbp_rows_query(HierRows *rows, const char *sql, int nparams, const DbpParam *par
 	rc = SPI_register_relation(enr);
 	if (rc != SPI_OK_REL_REGISTER)
 		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(rc));
-	result = dbp_sql_query(sql, nparams, params);
+	result = query(sql, nparams, params);
 	SPI_unregister_relation(HIER_ROWS);
 	return result;
+}
+
+/*
+ * dbp_rows_query runs a statement that can read the rows as HIER_ROWS.  The
+ * caller has connected to SPI.
+ */
+uint64
+dbp_rows_query(HierRows *rows, const char *sql, int nparams, const DbpParam *params)
+{
+	return query_rows(rows, sql, nparams, params, dbp_sql_query);
+}
+
+/*
+ * dbp_rows_query_latest sees all that is committed now, whatever snapshot the
+ * transaction has.
+ */
+uint64
+dbp_rows_query_latest(HierRows *rows, const char *sql, int nparams, const DbpParam *params)
+{
+	return query_rows(rows, sql, nparams, params, dbp_sql_query_latest);
+}
+
+/*
+ * dbp_rows_rescan lets the rows be read from the first on, after statements
+ * that have read them.
+ */
+void
+dbp_rows_rescan(HierRows *rows)
+{
+	tuplestore_select_read_pointer(rows->store, 0);
+	tuplestore_rescan(rows->store);
 }
 
 /*

@@ -85,6 +85,9 @@ extern void dbp_rows_key(HierRows *rows, int column, const char *prefix, HierKey
 extern void dbp_rows_put(HierRows *rows, Datum *values, bool *isnull);
 extern uint64 dbp_rows_query(HierRows *rows, const char *sql, int nparams,
 							 const DbpParam *params);
+extern uint64 dbp_rows_query_latest(HierRows *rows, const char *sql, int nparams,
+									const DbpParam *params);
+extern void dbp_rows_rescan(HierRows *rows);
 extern void dbp_rows_free(HierRows *rows);
 
 #endif							/* DBP_HIERARCHY_ROWS_H */
