@@ -72,6 +72,7 @@ OBJS = \
 	src/hierarchy/convert_closure.o \
 	src/hierarchy/convert_forest.o \
 	src/hierarchy/convert_tree.o \
+	src/hierarchy/counts.o \
 	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
 	src/hierarchy/edit.o \
