@@ -274,6 +274,8 @@ rebuild_closure(Oid relid, const char *closure)
 	if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONG_BUILD_MS))
 		follow_meanwhile(&rebuild);
 	swap(&rebuild);
+	if (rebuild.state->spec.counters)
+		(void) dbp_counts_repair(rebuild.state);
 	dbp_leave_owner(&scope);
 	MemoryContextDelete(rebuild.cxt);
 	table_close(target, NoLock);
