@@ -78,7 +78,7 @@ dbp_convert_name(FunctionCallInfo fcinfo, int argno, const char *argument)
  * returns no rows; it may read rows, unless that is NULL.
  */
 void
-dbp_convert_require(HierTable *table, HierRows *rows, const char *sql, int sqlerrcode,
+dbp_convert_require(Relation rel, HierRows *rows, const char *sql, int sqlerrcode,
 					const char *problem, const char *hint)
 {
 	char	   *query = psprintf("%s LIMIT %d", sql, CONVERT_LISTED + 1);
@@ -95,8 +95,8 @@ dbp_convert_require(HierTable *table, HierRows *rows, const char *sql, int sqler
 		appendStringInfoString(&list, ", and more");
 	ereport(ERROR,
 			(errcode(sqlerrcode),
-			 errmsg("%s in table %s", problem, dbp_relation_name(table->rel)),
-			 errdetail("Nodes: %s.", list.data),
+			 errmsg("%s in table %s", problem, dbp_relation_name(rel)),
+			 errdetail("Found: %s.", list.data),
 			 errhint("%s", hint)));
 }
 
@@ -237,19 +237,19 @@ dbpatterns_adjacency_from_ltree(PG_FUNCTION_ARGS)
 	initStringInfo(&key);
 	dbp_sql_put_columns(&key, HIER_NUMBERED("c", "k"), 0, table.n);
 
-	dbp_convert_require(&table, NULL,
+	dbp_convert_require(table.rel, NULL,
 						psprintf("SELECT DISTINCT c.path FROM %s AS c JOIN %s AS p ON %s"
 								 " GROUP BY c.path, %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1"
 								 " ORDER BY 1", nodes.data, nodes.data, match.data, key.data),
-						ERRCODE_CARDINALITY_VIOLATION, "several rows are the parent of one",
-						"Their paths are equal; make them differ.");
+						ERRCODE_CARDINALITY_VIOLATION, "rows have several parents",
+						"Give the rows above them paths of their own.");
 	if (!root)
-		dbp_convert_require(&table, NULL,
+		dbp_convert_require(table.rel, NULL,
 							psprintf("SELECT c.path FROM %s AS c LEFT JOIN %s AS p ON %s"
 									 " WHERE p.path IS NULL AND pg_catalog.strpos(c.path, '.')"
 									 " OPERATOR(pg_catalog.>) 0 ORDER BY 1",
 									 nodes.data, nodes.data, match.data),
-							ERRCODE_FOREIGN_KEY_VIOLATION, "rows without their parent",
+							ERRCODE_FOREIGN_KEY_VIOLATION, "rows lack their parent",
 							"Insert the rows of the paths above, or call with on_orphan => 'root'.");
 
 	initStringInfo(&from);

@@ -21,7 +21,7 @@
 extern void dbp_convert_open(FunctionCallInfo fcinfo, HierTable *table, int key_argno);
 extern void dbp_convert_close(HierTable *table);
 extern char *dbp_convert_name(FunctionCallInfo fcinfo, int argno, const char *argument);
-extern void dbp_convert_require(HierTable *table, HierRows *rows, const char *sql,
+extern void dbp_convert_require(Relation rel, HierRows *rows, const char *sql,
 								int sqlerrcode, const char *problem, const char *hint);
 extern void dbp_convert_require_path(HierTable *table, const char *path);
 extern void dbp_convert_require_integer(HierTable *table, const char *column);

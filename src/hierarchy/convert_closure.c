@@ -18,6 +18,7 @@
 
 #include "access/relation.h"
 #include "core/names.h"
+#include "core/target.h"
 #include "hierarchy/convert.h"
 #include "utils/builtins.h"
 
@@ -53,6 +54,9 @@ dbp_convert_open_pairs(FunctionCallInfo fcinfo, int argno, HierTable *table, Con
 	HierKeyType type;
 	int			n = table->n;
 
+	dbp_require_argument(fcinfo, argno, "closure", "Name the table of pairs.");
+	dbp_require_argument(fcinfo, argno + 1, "ancestor", "Leave it out for the default.");
+	dbp_require_argument(fcinfo, argno + 2, "descendant", "Leave it out for the default.");
 	(void) dbp_relation_name_by_oid(PG_GETARG_OID(argno));
 	pairs->rel = relation_open(PG_GETARG_OID(argno), AccessShareLock);
 	pairs->name = dbp_relation_name(pairs->rel);
@@ -88,6 +92,7 @@ dbp_convert_open_pairs(FunctionCallInfo fcinfo, int argno, HierTable *table, Con
 /* Parts of statements on pairs: FROM items with columns a1.., d1.., depth. */
 typedef struct PairsSql
 {
+	Relation	rel;
 	char	   *pairs;
 	char	   *edges;			/* of depth 1 */
 } PairsSql;
@@ -106,6 +111,7 @@ pairs_sql(HierTable *table, ConvertPairs *pairs, PairsSql *sql)
 						table->n);
 	appendStringInfo(&from, ", %s::pg_catalog.int4 AS depth FROM %s)",
 					 quote_identifier(pairs->depth), pairs->name);
+	sql->rel = pairs->rel;
 	sql->pairs = from.data;
 	sql->edges = psprintf("(SELECT * FROM %s AS e WHERE depth OPERATOR(pg_catalog.=) 1)",
 						  from.data);
@@ -144,33 +150,33 @@ require_closure(HierTable *table, PairsSql *sql)
 
 	initStringInfo(&group);
 	dbp_sql_put_columns(&group, HIER_NUMBERED("c", "d"), 0, table->n);
-	dbp_convert_require(table, NULL,
+	dbp_convert_require(sql->rel, NULL,
 						psprintf("SELECT %s FROM %s AS c WHERE"
 								 " (depth OPERATOR(pg_catalog.>=) 0 AND"
 								 " (depth OPERATOR(pg_catalog.=) 0) OPERATOR(pg_catalog.=) (%s))"
 								 " IS NOT TRUE ORDER BY 1", shown(table, "c", "c"), sql->pairs,
 								 match(table, HIER_NUMBERED("c", "a"), HIER_NUMBERED("c", "d"))),
-						ERRCODE_CHECK_VIOLATION, "the closure has pairs of a wrong depth for nodes",
+						ERRCODE_CHECK_VIOLATION, "pairs have a wrong depth",
 						hint);
-	dbp_convert_require(table, NULL,
+	dbp_convert_require(sql->rel, NULL,
 						psprintf("SELECT %s FROM %s AS c GROUP BY %s"
 								 " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 ORDER BY 1",
 								 text_of(HIER_NUMBERED("c", "d"), table->n), sql->edges, group.data),
-						ERRCODE_CARDINALITY_VIOLATION, "the closure has several parents for nodes",
+						ERRCODE_CARDINALITY_VIOLATION, "nodes have several parents",
 						"An adjacency list has room for one parent.");
-	dbp_convert_require(table, NULL,
+	dbp_convert_require(sql->rel, NULL,
 						psprintf("SELECT %s FROM %s AS x JOIN %s AS e ON %s LEFT JOIN %s AS y"
 								 " ON %s AND y.depth OPERATOR(pg_catalog.=) (x.depth OPERATOR(pg_catalog.+) 1)"
 								 " WHERE x.depth OPERATOR(pg_catalog.>) 0 AND y.depth IS NULL ORDER BY 1",
 								 shown(table, "x", "e"), sql->pairs, sql->edges, below, sql->pairs, ends),
-						ERRCODE_CHECK_VIOLATION, "the closure lacks pairs of nodes", hint);
-	dbp_convert_require(table, NULL,
+						ERRCODE_CHECK_VIOLATION, "pairs are missing", hint);
+	dbp_convert_require(sql->rel, NULL,
 						psprintf("SELECT %s FROM %s AS y WHERE y.depth OPERATOR(pg_catalog.>) 1"
 								 " AND NOT EXISTS (SELECT FROM %s AS x JOIN %s AS e ON %s"
 								 " WHERE %s AND x.depth OPERATOR(pg_catalog.=) (y.depth OPERATOR(pg_catalog.-) 1))"
 								 " ORDER BY 1",
 								 shown(table, "y", "y"), sql->pairs, sql->pairs, sql->edges, below, ends),
-						ERRCODE_CHECK_VIOLATION, "the closure has pairs that follow from no edges for nodes",
+						ERRCODE_CHECK_VIOLATION, "pairs follow from no others",
 						hint);
 }
 
@@ -182,12 +188,12 @@ require_nodes(HierTable *table, PairsSql *sql, const char *end)
 {
 	HierColumns node = HIER_NUMBERED("c", end);
 
-	dbp_convert_require(table, NULL,
+	dbp_convert_require(sql->rel, NULL,
 						psprintf("SELECT DISTINCT %s FROM %s AS c WHERE NOT EXISTS"
 								 " (SELECT FROM %s AS t WHERE %s) ORDER BY 1",
 								 text_of(node, table->n), sql->pairs, table->name,
 								 match(table, HIER_NAMED("t", table->key), node)),
-						ERRCODE_FOREIGN_KEY_VIOLATION, "the closure has nodes that are no rows",
+						ERRCODE_FOREIGN_KEY_VIOLATION, "pairs name nodes without a row",
 						"Insert the rows, or delete the pairs.");
 }
 

@@ -98,9 +98,9 @@ link_nodes(ConvertForest *forest, bool orphans_are_roots)
 	if (norphans > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("%d nodes of table %s have a parent that does not exist", norphans,
+				 errmsg("nodes of table %s have a parent that does not exist",
 						dbp_relation_name(forest->table->rel)),
-				 errdetail("Nodes: %s%s.", list.data,
+				 errdetail("There are %d: %s%s.", norphans, list.data,
 						   norphans > CONVERT_LISTED ? ", and more" : ""),
 				 errhint("Insert the parents, or call with on_orphan => 'root'.")));
 }

@@ -166,7 +166,7 @@ dbpatterns_adjacency_to_ltree(PG_FUNCTION_ARGS)
 	for (int i = 0; i < table.nscope; i++)
 		appendStringInfo(&from, ", k%d", i + 1);
 	appendStringInfo(&from, " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 ORDER BY 1");
-	dbp_convert_require(&table, rows, from.data, ERRCODE_UNIQUE_VIOLATION,
+	dbp_convert_require(table.rel, rows, from.data, ERRCODE_UNIQUE_VIOLATION,
 						"several nodes would get the same path",
 						"Choose another column in argument \"label\", or leave it out.");
 
