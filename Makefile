@@ -73,6 +73,7 @@ OBJS = \
 	src/hierarchy/convert_forest.o \
 	src/hierarchy/convert_tree.o \
 	src/hierarchy/counts.o \
+	src/hierarchy/counts_table.o \
 	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
 	src/hierarchy/edit.o \
@@ -134,6 +135,12 @@ REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-enable \
 	hierarchy-rebuild
+	hierarchy_enable hierarchy_refused hierarchy_ddl \
+	hierarchy_edit hierarchy_counts hierarchy_convert core_registry
+REGRESS_OPTS = --inputdir=test
+ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
+	audit-gaps audit-maintain audit-partition audit-seal \
+	hierarchy-enable hierarchy-edit
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

@@ -368,8 +368,8 @@ check_counts(Check *check)
 {
 	HierSpec   *spec = check->spec;
 	Oid			targetid = RelationGetRelid(check->target);
-	char	   *object = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(check->target)),
-													dbp_counts_name(spec));
+	char	   *schema = get_namespace_name(RelationGetNamespace(check->target));
+	char	   *object = quote_qualified_identifier(schema, dbp_counts_name(spec));
 	uint64		rows;
 
 	if (!spec->counters)

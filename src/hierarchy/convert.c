@@ -197,10 +197,11 @@ dbp_convert_require_path(HierTable *table, const char *path)
  * path above them.
  *
  * Raises 22004 (target, parent or path is NULL, a column list holds NULL),
- * 42701, 55000 (versions differ; no primary key), 22023 (on_orphan; key and
- * parent do not fit; key not unique), 42P01, 42809, 42703, 42883, 42804 (types),
- * 42501 (no right, or row-level security applies), 21000 (two rows have the
- * path of a parent), 23503 (a parent is missing), and what the UPDATE raises.
+ * 22023 (on_orphan), 42701, 55000 (versions differ), 42P01, 42809, 42704 (no
+ * such key), 42703, 22023 (key and parent do not fit), 42804 (types), 42883,
+ * 42P16 (a key column may be NULL), 42501 (no right, or row-level security
+ * applies), 21000 (a node has two parents), 23503 (a parent is missing), and
+ * what the UPDATE raises.
  * Locks SHARE ROW EXCLUSIVE on target, the rows it changes.  Runs as the
  * caller.  A second call changes nothing and returns 0.
  */

@@ -89,8 +89,8 @@ next_sibling(Edit *edit, const Datum *node, const Datum *parent)
 	appendStringInfoString(&sql, dbp_edit_siblings(edit, parent));
 	appendStringInfo(&sql, " ORDER BY t.%s, ", quote_identifier(edit->spec->order_by));
 	dbp_sql_put_columns(&sql, HIER_NAMED("t", table->key), 0, table->n);
-	n = dbp_sql_query_latest(sql.data, dbp_edit_params(edit, params, parent != NULL ? parent : node),
-							 params);
+	(void) dbp_edit_params(edit, params, parent != NULL ? parent : node);
+	n = dbp_sql_query_latest(sql.data, table->n, params);
 	for (uint64 row = 0; row < n; row++)
 	{
 		for (int i = 0; i < table->n; i++)

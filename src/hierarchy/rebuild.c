@@ -235,6 +235,7 @@ build_twin(Rebuild *rebuild)
 	table_close(storage, NoLock);
 
 	rebuild->twin = *rebuild->state;
+	rebuild->twin.spec.counters = false;	/* repaired at the end */
 	rebuild->twin.storageid = twinid;
 	rebuild->cxt = make_context();
 	rebuild->hierarchy = load(rebuild, rebuild->cxt);
