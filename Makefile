@@ -130,17 +130,12 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_seal audit_seal_purge audit_erase \
 	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
 	hierarchy_sync hierarchy_rebuild hierarchy_read hierarchy_read_keys \
+	hierarchy_edit hierarchy_counts hierarchy_convert \
 	core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-enable \
-	hierarchy-rebuild
-	hierarchy_enable hierarchy_refused hierarchy_ddl \
-	hierarchy_edit hierarchy_counts hierarchy_convert core_registry
-REGRESS_OPTS = --inputdir=test
-ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
-	audit-gaps audit-maintain audit-partition audit-seal \
-	hierarchy-enable hierarchy-edit
+	hierarchy-rebuild hierarchy-edit hierarchy-counts
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

@@ -19,7 +19,7 @@
 typedef struct CountsSql
 {
 	Oid			countsid;
-	Oid			owner;
+	Oid			owner;			/* of the target */
 	char	   *counts;
 	List	   *key;			/* names of its columns */
 	char	   *expected;		/* FROM item with k1.., children, descendants */

@@ -207,7 +207,9 @@ dbp_counts_read_names(CountsSql *sql, HierState *state)
 						dbp_counts_name(&state->spec), dbp_relation_name_by_oid(targetid)),
 				 errhint("Call dbpatterns.closure_enable with counters => false, then with true.")));
 	rel = table_open(sql->countsid, AccessShareLock);
-	sql->owner = rel->rd_rel->relowner;
+
+	/* Not the table's own owner: by its name it may be anybody's. */
+	sql->owner = dbp_relation_owner(targetid);
 	sql->counts = dbp_relation_name(rel);
 	sql->key = NIL;
 	for (int i = 0; i < RelationGetNumberOfAttributes(rel) &&

@@ -99,7 +99,9 @@ dbp_edit_open(FunctionCallInfo fcinfo, Edit *edit, int closure_argno)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("closure table %s does not exist", edit->storage),
 				 errhint("dbpatterns.closure_disable gives up a lost one.")));
-	edit->owner = dbp_relation_owner(edit->storageid);
+
+	/* Not the owner of the closure table: by its name it may be anybody's. */
+	edit->owner = rel->rd_rel->relowner;
 	find_order(edit);
 	SPI_connect();
 }
@@ -292,15 +294,16 @@ dbp_edit_condition(Edit *edit, HierColumns columns, int from, int first_param)
 }
 
 /*
- * dbp_edit_find looks for the row of a key, as the caller, and tells whether
- * there is one; SPI_tuptable has the columns asked for.
+ * find looks for the row of a key, as the caller, and tells whether there is
+ * one; SPI_tuptable has the columns asked for.
  */
-bool
-dbp_edit_find(Edit *edit, const Datum *key, const char *columns)
+static bool
+find(Edit *edit, const Datum *key, const char *columns, bool lock)
 {
 	DbpParam	params[HIER_MAX_KEY];
-	char	   *sql = psprintf("SELECT %s FROM %s AS t WHERE %s", columns, edit->table.name,
-							   dbp_edit_condition(edit, HIER_NAMED("t", edit->table.key), 0, 1));
+	char	   *sql = psprintf("SELECT %s FROM %s AS t WHERE %s%s", columns, edit->table.name,
+							   dbp_edit_condition(edit, HIER_NAMED("t", edit->table.key), 0, 1),
+							   lock ? " FOR UPDATE" : "");
 
 	return dbp_sql_query(sql, dbp_edit_params(edit, params, key), params) > 0;
 }
@@ -321,10 +324,12 @@ dbp_edit_raise_unknown(Edit *edit, const char *argument, const Datum *key)
 
 /*
  * dbp_edit_node_argument returns the key of the node that is edited, as in the
- * table, and sets parent to that of its parent; NULL if it is a root.
+ * table, and sets parent to that of its parent; NULL if it is a root.  With
+ * lock, it stays so, and if there is a foreign key, no child comes.
  */
 Datum *
-dbp_edit_node_argument(FunctionCallInfo fcinfo, int argno, Edit *edit, Datum **parent)
+dbp_edit_node_argument(FunctionCallInfo fcinfo, int argno, Edit *edit, Datum **parent,
+					   bool lock)
 {
 	HierTable  *table = &edit->table;
 	Datum	   *node = dbp_edit_key_argument(fcinfo, argno, edit, "node", NULL);
@@ -341,7 +346,7 @@ dbp_edit_node_argument(FunctionCallInfo fcinfo, int argno, Edit *edit, Datum **p
 	dbp_sql_put_columns(&columns, HIER_NAMED("t", table->key), 0, table->n);
 	appendStringInfoString(&columns, ", ");
 	dbp_sql_put_columns(&columns, HIER_NAMED("t", table->parent), 0, table->n);
-	if (!dbp_edit_find(edit, node, columns.data))
+	if (!find(edit, node, columns.data, lock))
 		dbp_edit_raise_unknown(edit, "node", node);
 	for (int i = 0; i < table->n; i++)
 		values[i] = dbp_sql_value(0, i, NULL);
@@ -366,7 +371,7 @@ dbp_edit_parent_argument(FunctionCallInfo fcinfo, int argno, Edit *edit, const D
 {
 	Datum	   *parent = dbp_edit_key_argument(fcinfo, argno, edit, "new_parent", node);
 
-	if (parent != NULL && !dbp_edit_find(edit, parent, ""))
+	if (parent != NULL && !find(edit, parent, "", false))
 		dbp_edit_raise_unknown(edit, "new_parent", parent);
 	return parent;
 }
@@ -484,7 +489,7 @@ dbpatterns_closure_move(PG_FUNCTION_ARGS)
 	Datum	   *places = NULL;
 
 	dbp_edit_open(fcinfo, &edit, 4);
-	node = dbp_edit_node_argument(fcinfo, 1, &edit, &parent);
+	node = dbp_edit_node_argument(fcinfo, 1, &edit, &parent, false);
 	parent = dbp_edit_parent_argument(fcinfo, 2, &edit, node);
 	before = dbp_edit_key_argument(fcinfo, 3, &edit, "before", node);
 	dbp_edit_require_same_scope(&edit, node, parent);

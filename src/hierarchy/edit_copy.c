@@ -389,7 +389,7 @@ dbpatterns_closure_copy_subtree(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	dbp_edit_open(fcinfo, &copy.edit, 5);
-	copy.node = dbp_edit_node_argument(fcinfo, 1, &copy.edit, &parent);
+	copy.node = dbp_edit_node_argument(fcinfo, 1, &copy.edit, &parent, false);
 	copy.parent = dbp_edit_parent_argument(fcinfo, 2, &copy.edit, copy.node);
 	copy.overrides = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
 	copy.mapping = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);

@@ -269,8 +269,11 @@ even_numbers(Edit *edit, int n)
 
 /* ---- siblings ------------------------------------------------------------ */
 
-static void
-lock_siblings(Edit *edit, const Datum *scope, const Datum *parent)
+/*
+ * dbp_edit_lock_siblings keeps others from putting nodes below a parent.
+ */
+void
+dbp_edit_lock_siblings(Edit *edit, const Datum *scope, const Datum *parent)
 {
 	HierKeyType type = edit->table.type;
 	LOCKTAG		tag;
@@ -517,7 +520,7 @@ dbp_edit_places(Edit *edit, List *nodes, int n, const Datum *scope, const Datum 
 	Datum	   *low;
 	Datum	   *high;
 
-	lock_siblings(edit, scope, parent);
+	dbp_edit_lock_siblings(edit, scope, parent);
 	start_place(&place, scope);
 	if (!find_bounds(&place, &low, &high) ||
 		!numbers_between(edit, low, high, n, places))

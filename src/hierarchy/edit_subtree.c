@@ -77,33 +77,33 @@ static Datum *
 next_sibling(Edit *edit, const Datum *node, const Datum *parent)
 {
 	HierTable  *table = &edit->table;
-	DbpParam	params[HIER_MAX_KEY];
+	int			n = table->n;
+	HierColumns key = HIER_NAMED("t", table->key);
+	DbpParam	params[2 * HIER_MAX_KEY];
 	StringInfoData sql;
 	Datum		values[HIER_MAX_KEY];
-	uint64		n;
+	bool		isnull = true;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
-	dbp_sql_put_columns(&sql, HIER_NAMED("t", table->key), 0, table->n);
-	appendStringInfo(&sql, " FROM %s AS t WHERE ", table->name);
-	appendStringInfoString(&sql, dbp_edit_siblings(edit, parent));
-	appendStringInfo(&sql, " ORDER BY t.%s, ", quote_identifier(edit->spec->order_by));
-	dbp_sql_put_columns(&sql, HIER_NAMED("t", table->key), 0, table->n);
+	dbp_sql_put_columns(&sql, HIER_NUMBERED("s", "n"), 0, n);
+	appendStringInfoString(&sql, " FROM (SELECT ");
+	dbp_sql_put_renamed(&sql, key, HIER_NUMBERED(NULL, "k"), n);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&sql, ", pg_catalog.lead(%s) OVER w AS n%d", dbp_sql_column(key, i), i + 1);
+	appendStringInfo(&sql, " FROM %s AS t WHERE %s WINDOW w AS (ORDER BY t.%s, ", table->name,
+					 dbp_edit_siblings(edit, parent), quote_identifier(edit->spec->order_by));
+	dbp_sql_put_columns(&sql, key, 0, n);
+	appendStringInfo(&sql, ")) AS s WHERE %s",
+					 dbp_edit_condition(edit, HIER_NUMBERED("s", "k"), 0, n + 1));
 	(void) dbp_edit_params(edit, params, parent != NULL ? parent : node);
-	n = dbp_sql_query_latest(sql.data, table->n, params);
-	for (uint64 row = 0; row < n; row++)
+	(void) dbp_edit_params(edit, params + n, node);
+	if (dbp_sql_query_latest(sql.data, 2 * n, params) > 0)
 	{
-		for (int i = 0; i < table->n; i++)
-			values[i] = dbp_sql_value(row, i, NULL);
-		if (!dbp_key_equal(&table->type, values, node))
-			continue;
-		if (row + 1 == n)
-			break;
-		for (int i = 0; i < table->n; i++)
-			values[i] = dbp_sql_value(row + 1, i, NULL);
-		return dbp_key_copy(&table->type, values);
+		for (int i = 0; i < n; i++)
+			values[i] = dbp_sql_value(0, i, &isnull);
 	}
-	return NULL;
+	return isnull ? NULL : dbp_key_copy(&table->type, values);
 }
 
 /*
@@ -145,8 +145,11 @@ adopt(Edit *edit, const Datum *node, const Datum *parent)
 	if (children != NIL)
 	{
 		if (edit->order != EDIT_UNORDERED)
+		{
+			dbp_edit_lock_siblings(edit, node, parent);
 			places = dbp_edit_places(edit, children, list_length(children), node, parent,
 									 next_sibling(edit, node, parent));
+		}
 		n = dbp_edit_attach(edit, children, parent, places);
 		dbp_edit_refuse_hidden(edit, n, rows->n);
 	}
@@ -165,8 +168,8 @@ adopt(Edit *edit, const Datum *node, const Datum *parent)
  * 55000 (versions differ), 42P01, 42809, 42704 (no such hierarchy), 42P09
  * (several), 22P02, P0002 (no such node), 42501 (row-level security protects
  * a row that is below the node), and what the statements raise.  Locks what
- * these lock, and with adopt what closure_move does.  Runs as the caller.  A
- * second call raises P0002.
+ * these lock; with adopt the row of the node first, and what closure_move does.
+ * Runs as the caller.  A second call raises P0002.
  */
 Datum
 dbpatterns_closure_delete(PG_FUNCTION_ARGS)
@@ -181,7 +184,7 @@ dbpatterns_closure_delete(PG_FUNCTION_ARGS)
 	uint64		deleted;
 
 	dbp_edit_open(fcinfo, &edit, 3);
-	node = dbp_edit_node_argument(fcinfo, 1, &edit, &parent);
+	node = dbp_edit_node_argument(fcinfo, 1, &edit, &parent, adopting);
 	if (adopting)
 		adopt(&edit, node, parent);
 	rows = dbp_edit_subtree(&edit, node, 0, adopting ? 0 : PG_INT32_MAX);
