@@ -79,13 +79,17 @@ dbp_convert_open_pairs(FunctionCallInfo fcinfo, int argno, HierTable *table, Con
 	dbp_key_type(&type, pairs->rel, atts, 2 * n);
 	for (int i = 0; i < 2 * n; i++)
 	{
-		if (type.col[i].type != table->type.col[i % n].type)
+		HierColumn *key = &table->type.col[i % n];
+
+		if (type.col[i].type != key->type || type.col[i].collation != key->collation)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of %s is not of the type of key column \"%s\"",
+					 errmsg("column \"%s\" of %s is not of the %s of key column \"%s\"",
 							(char *) list_nth(i < n ? pairs->ancestor : pairs->descendant, i % n),
-							pairs->name, (char *) list_nth(table->key, i % n)),
-					 errhint("It must be %s.", format_type_be(table->type.col[i % n].type))));
+							pairs->name, type.col[i].type != key->type ? "type" : "collation",
+							(char *) list_nth(table->key, i % n)),
+					 errhint("Change it with ALTER TABLE ... ALTER COLUMN ... TYPE %s.",
+							 format_type_be(key->type))));
 	}
 }
 

@@ -180,14 +180,18 @@ get_plans(HierState *state, CountsSql *names)
 	appendStringInfoString(&arrays, ") AS e (");
 	dbp_sql_put_columns(&arrays, HIER_NUMBERED(NULL, "k"), 0, n);
 	plans->remove = prepare(psprintf("DELETE FROM %s AS c USING unnest(%s) WHERE %s",
-									 names->counts, arrays.data, dbp_counts_match(names)), n, types);
+									 names->counts, arrays.data, dbp_counts_match(names)),
+							n, types);
 	return plans;
 }
 
 static int
 compare_deltas(const void *a, const void *b, void *arg)
 {
-	return dbp_key_compare(arg, (*(Delta *const *) a)->head.key, (*(Delta *const *) b)->head.key);
+	const Delta *x = *(Delta *const *) a;
+	const Delta *y = *(Delta *const *) b;
+
+	return dbp_key_compare(arg, x->head.key, y->head.key);
 }
 
 static void

@@ -268,16 +268,18 @@ dbp_counts_repair(HierState *state)
 	CountsSql	sql;
 	DbpOwnerScope scope;
 	char	   *key;
+	char	   *match;
 	int64		repaired;
 
 	SPI_connect();
 	dbp_counts_read_names(&sql, state);
 	read_expected(&sql, state);
 	key = dbp_hier_quote_columns(sql.key);
+	match = dbp_counts_match(&sql);
 	dbp_enter_owner(&scope, sql.owner);
 	repaired = dbp_sql_query_latest(psprintf("DELETE FROM %s AS c WHERE NOT EXISTS"
 											 " (SELECT FROM %s AS e WHERE %s)",
-											 sql.counts, sql.expected, dbp_counts_match(&sql)), 0, NULL);
+											 sql.counts, sql.expected, match), 0, NULL);
 	repaired += dbp_sql_query_latest(psprintf("INSERT INTO %s AS c (%s, children, descendants)"
 											  " SELECT e.* FROM %s AS e LEFT JOIN %s AS c ON %s"
 											  " WHERE c.children IS DISTINCT FROM e.children"
@@ -286,7 +288,7 @@ dbp_counts_repair(HierState *state)
 											  " children = excluded.children,"
 											  " descendants = excluded.descendants",
 											  sql.counts, key, sql.expected, sql.counts,
-											  dbp_counts_match(&sql), key), 0, NULL);
+											  match, key), 0, NULL);
 	dbp_leave_owner(&scope);
 	SPI_finish();
 	return repaired;
@@ -319,7 +321,8 @@ dbp_counts_differences(HierState *state)
 							   " FROM %s AS e FULL JOIN %s AS c ON %s"
 							   " WHERE c.children IS DISTINCT FROM e.children"
 							   " OR c.descendants IS DISTINCT FROM e.descendants ORDER BY 1",
-							   node.data, sql.expected, sql.counts, dbp_counts_match(&sql)), 0, NULL);
+							   node.data, sql.expected, sql.counts,
+							   dbp_counts_match(&sql)), 0, NULL);
 	dbp_leave_owner(&scope);
 	return n;
 }
