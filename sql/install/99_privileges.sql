@@ -67,3 +67,25 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_mermaid_string(text),
     dbpatterns.closure_mermaid_id(text)
 TO PUBLIC;
+
+-- Edits and conversions run as their caller.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.closure_move(regclass, "any", "any", "any", name),
+    dbpatterns.closure_move(regclass, text, text, text, name),
+    dbpatterns.closure_copy_subtree(regclass, "any", "any", jsonb, jsonb, name),
+    dbpatterns.closure_copy_subtree(regclass, text, text, jsonb, jsonb, name),
+    dbpatterns.closure_delete(regclass, "any", text, name),
+    dbpatterns.closure_delete(regclass, text, text, name),
+    dbpatterns.adjacency_from_ltree(regclass, name[], name, name[], text),
+    dbpatterns.adjacency_from_ltree(regclass, name, name, name[], text),
+    dbpatterns.adjacency_from_nested_set(regclass, name[], name, name, name[], name[]),
+    dbpatterns.adjacency_from_nested_set(regclass, name, name, name, name[], name[]),
+    dbpatterns.adjacency_from_closure(regclass, name[], regclass, name[], name[], name, name[]),
+    dbpatterns.adjacency_from_closure(regclass, name, regclass, name[], name[], name, name[]),
+    dbpatterns.adjacency_to_ltree(regclass, name[], name, name, name[], text),
+    dbpatterns.adjacency_to_ltree(regclass, name, name, name, name[], text),
+    dbpatterns.adjacency_to_nested_set(regclass, name[], name, name, name, name, name, name[], text),
+    dbpatterns.adjacency_to_nested_set(regclass, name, name, name, name, name, name, name[], text),
+    dbpatterns.adjacency_to_closure(regclass, name[], regclass, name[], name[], name, name[], text),
+    dbpatterns.adjacency_to_closure(regclass, name, regclass, name[], name[], name, name[], text)
+TO PUBLIC;

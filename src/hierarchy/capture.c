@@ -185,6 +185,8 @@ follow_truncate(HierState *state)
 	{
 		dbp_sql_command("TRUNCATE %s", dbp_relation_name_by_oid(state->storageid));
 		dbp_leave_owner(&scope);
+		if (state->spec.counters)
+			dbp_counts_clear(state);
 	}
 	else
 	{

@@ -23,6 +23,7 @@ dbp_hier_init(void)
 	dbp_hier_queue_init();
 	dbp_hier_lock_init();
 	dbp_hier_pairs_init();
+	dbp_counts_init();
 	dbp_hier_tree_init();
 	dbp_hier_ddl_init();
 	dbp_hier_compare_init();

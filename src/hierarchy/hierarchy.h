@@ -266,6 +266,27 @@ extern void dbp_pairs_write(HierPairs *pairs);
 extern void dbp_pairs_close(HierPairs *pairs);
 extern void dbp_hier_pairs_init(void);
 
+/* ---- counts.c: numbers of children and descendants ---- */
+
+typedef struct HierCounts HierCounts;
+
+/* One flush; NULL if the hierarchy has no counters. */
+extern HierCounts *dbp_counts_begin(HierState *state);
+extern void dbp_counts_add(HierCounts *counts, const Datum *key, int children,
+						   int descendants);
+extern void dbp_counts_node(HierCounts *counts, const Datum *key, bool created);
+extern void dbp_counts_write(HierCounts *counts);
+
+extern char *dbp_counts_name(const HierSpec *spec);
+extern Oid	dbp_counts_id(Oid targetid, const HierSpec *spec);
+extern void dbp_counts_create(Oid targetid, const HierSpec *spec);
+extern bool dbp_counts_exist(Oid targetid, const HierSpec *spec);
+extern void dbp_counts_follow(Oid targetid, Oid storageid, const HierSpec *spec);
+extern int64 dbp_counts_repair(HierState *state);
+extern uint64 dbp_counts_differences(HierState *state);
+extern void dbp_counts_clear(HierState *state);
+extern void dbp_counts_init(void);
+
 /* ---- build.c: a whole hierarchy from the rows of its table ---- */
 
 typedef struct HierNode
