@@ -88,6 +88,14 @@ OBJS = \
 	src/hierarchy/sync.o \
 	src/hierarchy/tree.o \
 	src/hierarchy/triggers.o \
+	src/hierarchy/walk.o \
+	src/hierarchy/walk_cycles.o \
+	src/hierarchy/walk_forest.o \
+	src/hierarchy/walk_nodes.o \
+	src/hierarchy/walk_read.o \
+	src/hierarchy/walk_rows.o \
+	src/hierarchy/walk_source.o \
+	src/hierarchy/walk_sql.o \
 	src/hierarchy/write.o \
 	src/dbpatterns.o
 
@@ -102,6 +110,7 @@ INSTALL_SQL = \
 	sql/install/40_closure.sql \
 	sql/install/41_closure_maintain.sql \
 	sql/install/44_closure_read.sql \
+	sql/install/51_adjacency.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
@@ -117,7 +126,7 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_seal audit_seal_purge audit_erase \
 	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
 	hierarchy_sync hierarchy_rebuild hierarchy_read hierarchy_read_keys \
-	core_registry
+	hierarchy_walk core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-enable \
