@@ -109,6 +109,14 @@ OBJS = \
 	src/hierarchy/sync.o \
 	src/hierarchy/tree.o \
 	src/hierarchy/triggers.o \
+	src/hierarchy/walk.o \
+	src/hierarchy/walk_cycles.o \
+	src/hierarchy/walk_forest.o \
+	src/hierarchy/walk_nodes.o \
+	src/hierarchy/walk_read.o \
+	src/hierarchy/walk_rows.o \
+	src/hierarchy/walk_source.o \
+	src/hierarchy/walk_sql.o \
 	src/hierarchy/write.o \
 	src/dbpatterns.o
 
@@ -125,6 +133,7 @@ INSTALL_SQL = \
 	sql/install/42_closure_edit.sql \
 	sql/install/43_closure_graph.sql \
 	sql/install/44_closure_read.sql \
+	sql/install/51_adjacency.sql \
 	sql/install/52_hierarchy_convert.sql \
 	sql/install/99_privileges.sql
 
@@ -141,8 +150,8 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_seal audit_seal_purge audit_erase \
 	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
 	hierarchy_sync hierarchy_rebuild hierarchy_read hierarchy_read_keys \
-	hierarchy_edit hierarchy_counts hierarchy_convert hierarchy_graph \
-	core_registry
+	hierarchy_edit hierarchy_counts hierarchy_convert hierarchy_walk \
+	hierarchy_graph core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal --inputdir \

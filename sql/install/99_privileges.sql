@@ -22,6 +22,18 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.row_from_jsonb(anyelement, jsonb)
 TO PUBLIC;
 
+-- Adjacency lists are read with the rights of who calls.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.adjacency_walk(regclass, name, bigint, name[], text, integer, text, name, boolean),
+    dbpatterns.adjacency_walk(regclass, name, integer, name[], text, integer, text, name, boolean),
+    dbpatterns.adjacency_walk(regclass, name, text, name[], text, integer, text, name, boolean),
+    dbpatterns.adjacency_walk(regclass, name, anyelement, name[], text, integer, text, name, boolean),
+    dbpatterns.adjacency_walk(regclass, name, text[], name[], text, integer, text, name, boolean),
+    dbpatterns.adjacency_walk(regclass, name[], text[], name[], text, integer, text, name, boolean),
+    dbpatterns.adjacency_cycles(regclass, name, name[]),
+    dbpatterns.adjacency_cycles(regclass, name[], name[])
+TO PUBLIC;
+
 -- Owners switch the trail of their tables; the trigger function is checked
 -- when a trigger is created.
 GRANT EXECUTE ON FUNCTION
