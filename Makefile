@@ -148,16 +148,16 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_refused audit_write audit_schema audit_rights audit_maintain audit_values \
 	audit_read audit_read_past audit_read_gaps audit_read_rights audit_undo \
 	audit_seal audit_seal_purge audit_erase \
-	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
-	hierarchy_sync hierarchy_rebuild hierarchy_read hierarchy_read_keys \
-	hierarchy_edit hierarchy_counts hierarchy_convert hierarchy_walk \
-	hierarchy_graph core_registry
+	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_tree \
+	hierarchy_arrival hierarchy_keys hierarchy_delete hierarchy_objects \
+	hierarchy_rights hierarchy_check hierarchy_sync hierarchy_rebuild \
+	hierarchy_read hierarchy_read_keys hierarchy_edit hierarchy_counts \
+	hierarchy_convert hierarchy_walk hierarchy_graph core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal --inputdir \
-	core-install audit-order audit-serializable audit-alter audit-enable \
-	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
-	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-rebuild
+	hierarchy-counts hierarchy-edit hierarchy-enable hierarchy-graph \
+	hierarchy-insert hierarchy-move hierarchy-rebuild hierarchy-snapshot
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl
