@@ -187,6 +187,7 @@ typedef struct WalkForest
 	WalkRoot   *root;
 	uint32		nroots;
 	/* while loading */
+	MemoryContext scratch;		/* of what is in above */
 	WalkKey    *above;
 	Datum	   *order;
 	bool	   *order_isnull;
