@@ -182,11 +182,13 @@ typedef struct WalkForest
 	WalkKey    *key;
 	uint32	   *parent;			/* row, or WALK_NONE */
 	WalkMap		map;
-	uint32	   *first;			/* children of r: child[first[r] .. first[r + 1] - 1] */
+	uint32	   *first;			/* children of r: child[first[r] .. first[r +
+								 * 1] - 1] */
 	uint32	   *child;
 	WalkRoot   *root;
 	uint32		nroots;
 	/* while loading */
+	MemoryContext scratch;		/* of what is in above */
 	WalkKey    *above;
 	Datum	   *order;
 	bool	   *order_isnull;
@@ -202,9 +204,11 @@ extern WalkForest *dbp_walk_load(WalkSource *source, bool children);
 typedef struct WalkNode
 {
 	WalkKey		key;
-	uint32		parent;			/* node; of a start, and upwards, place in above */
+	uint32		parent;			/* node; of a start, and upwards, place in
+								 * above */
 	int32		depth;
-	uint32		first;			/* child, if any; before that, row of the forest or WALK_NONE */
+	uint32		first;			/* child, if any; before that, row of the
+								 * forest or WALK_NONE */
 	int32		nchildren;		/* or one of these */
 } WalkNode;
 
@@ -222,7 +226,8 @@ typedef struct Walk
 {
 	MemoryContext cxt;			/* of all that follows */
 	WalkSource *source;
-	WalkForest *forest;			/* the table in memory; NULL: children are looked up */
+	WalkForest *forest;			/* the table in memory; NULL: children are
+								 * looked up */
 	bool		has_start;
 	WalkKey		start;
 	bool		up;

@@ -261,7 +261,6 @@ load_row(void *arg, uint32 unused, const Datum *key, const Datum *parent,
 	row = forest->n++;
 	forest->key[row] = walk_key(&source->type, key);
 	forest->parent[row] = parent == NULL ? WALK_NONE : NOT_YET;
-	forest->above[row] = parent == NULL ? (Datum) 0 : walk_key(&source->type, parent);
 	if (source->order != 0)
 	{
 		forest->order_isnull[row] = order_isnull;
@@ -272,6 +271,8 @@ load_row(void *arg, uint32 unused, const Datum *key, const Datum *parent,
 		forest->least = Min(forest->least, (int64) key[0]);
 		forest->greatest = Max(forest->greatest, (int64) key[0]);
 	}
+	MemoryContextSwitchTo(forest->scratch);
+	forest->above[row] = parent == NULL ? (Datum) 0 : walk_key(&source->type, parent);
 	MemoryContextSwitchTo(oldcxt);
 }
 
@@ -317,6 +318,7 @@ fill_map(WalkForest *forest)
 static void
 find_parents(WalkForest *forest)
 {
+	HierKeyType *type = &forest->source->type;
 	uint32		allocated = 16;
 
 	forest->root = palloc(sizeof(WalkRoot) * allocated);
@@ -341,10 +343,12 @@ find_parents(WalkForest *forest)
 		}
 		forest->root[forest->nroots].row = row;
 		forest->root[forest->nroots].orphan = orphan;
-		forest->root[forest->nroots++].above = forest->above[row];
+		forest->root[forest->nroots++].above = !orphan ? (Datum) 0 :
+			walk_key(type, walk_values(type, &forest->above[row]));
 	}
 	pfree(forest->above);
 	forest->above = NULL;
+	MemoryContextDelete(forest->scratch);
 }
 
 /*
@@ -457,6 +461,8 @@ dbp_walk_load(WalkSource *source, bool children)
 	forest->cxt = CurrentMemoryContext;
 	forest->least = PG_INT64_MAX;
 	forest->greatest = PG_INT64_MIN;
+	forest->scratch = AllocSetContextCreate(forest->cxt, "dbpatterns walk parents",
+											ALLOCSET_DEFAULT_SIZES);
 	make_room(forest);
 	dbp_walk_read_all(source, load_row, forest);
 	fill_map(forest);

@@ -206,7 +206,7 @@ key_order(Relation rel, List *given)
 static int
 resolve_columns(WalkSource *source, List *parent, List *key, const char *order_by)
 {
-	HierSpec	spec = {.kind = HIER_TREE, .key = key, .parent = parent};
+	HierSpec	spec = {.kind = HIER_TREE,.key = key,.parent = parent};
 	int			n = 0;
 	ListCell   *lc;
 
@@ -307,8 +307,8 @@ choose_way(WalkSource *source)
 	source->rows = Max(rows, 0);
 
 	/*
-	 * A key whose uniqueness is checked later may occur twice until then; with
-	 * the whole table in memory that is noticed.
+	 * A key whose uniqueness is checked later may occur twice until then;
+	 * with the whole table in memory that is noticed.
 	 */
 	source->direct &= OidIsValid(source->by_key.indexid);
 	source->probes = OidIsValid(source->by_key.indexid) &&

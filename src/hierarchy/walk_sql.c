@@ -243,7 +243,7 @@ query_node(WalkSource *source)
 void
 dbp_walk_sql_all(WalkSource *source, WalkRow row, void *arg)
 {
-	Receiver	receiver = {.source = source, .with_parent = true, .row = row, .arg = arg};
+	Receiver	receiver = {.source = source,.with_parent = true,.row = row,.arg = arg};
 
 	run(&receiver, query_all(source), NULL, NULL);
 }
@@ -251,7 +251,7 @@ dbp_walk_sql_all(WalkSource *source, WalkRow row, void *arg)
 void
 dbp_walk_sql_children(WalkSource *source, WalkProbe *probes, uint32 n, WalkRow row, void *arg)
 {
-	Receiver	receiver = {.source = source, .with_node = true, .row = row, .arg = arg};
+	Receiver	receiver = {.source = source,.with_node = true,.row = row,.arg = arg};
 	MemoryContext oldcxt = MemoryContextSwitchTo(source->scratch);
 	ParamListInfo params = makeParamList(source->type.n + 1);
 	Datum	   *values = MemoryContextAllocHuge(source->scratch, sizeof(Datum) * n);
@@ -310,7 +310,7 @@ bool
 dbp_walk_sql_climb(WalkSource *source, WalkKey from, WalkStep step, void *arg)
 {
 	FoundNode	node = {.source = source};
-	Receiver	receiver = {.source = source, .with_parent = true, .row = keep_node, .arg = &node};
+	Receiver	receiver = {.source = source,.with_parent = true,.row = keep_node,.arg = &node};
 	HierKeyType *type = &source->type;
 	ParamListInfo params = makeParamList(type->n);
 	AttrNumber	order = source->order;
