@@ -108,7 +108,9 @@ mark_affected(GraphDelta *delta, const GraphEdge *edge)
 	start_round(delta, edge->parent, &below);
 	for (int i = 0; i < below.n; i++)
 	{
-		if (dbp_graph_pair(delta, edge->parent, below.nodes[i].node)->old == below.nodes[i].depth + 1)
+		GraphPair  *pair = dbp_graph_pair(delta, edge->parent, below.nodes[i].node);
+
+		if (pair->old == below.nodes[i].depth + 1)
 			below.nodes[n++] = below.nodes[i];
 	}
 	for (int i = 0; i < above.n; i++)
