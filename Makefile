@@ -88,6 +88,7 @@ OBJS = \
 	src/hierarchy/graph_delta.o \
 	src/hierarchy/graph_edges.o \
 	src/hierarchy/graph_enable.o \
+	src/hierarchy/graph_pairs.o \
 	src/hierarchy/graph_rows.o \
 	src/hierarchy/graph_whole.o \
 	src/hierarchy/hierarchy.o \

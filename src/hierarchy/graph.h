@@ -13,6 +13,7 @@
 #define DBP_GRAPH_H
 
 #include "hierarchy/hierarchy.h"
+#include "utils/hsearch.h"
 
 typedef struct GraphPair GraphPair;
 
@@ -31,10 +32,12 @@ typedef struct GraphNode
 {
 	HierMapEntry head;			/* MUST BE FIRST */
 	uint32		id;				/* in the order of arrival */
-	uint32		rank;			/* in the order of the keys, if they were sorted */
+	uint32		rank;			/* in the order of the keys, if they were
+								 * sorted */
 	bool		out_known;
 	bool		self_done;		/* its pair with itself is right */
-	bool		is_source;		/* pairs of which it is the ancestor may change */
+	bool		is_source;		/* pairs of which it is the ancestor may
+								 * change */
 	bool		visited;
 	GraphVisit	state;
 	uint32		next_child;
@@ -140,6 +143,58 @@ extern void dbp_graph_put(GraphFlush *flush, GraphNode *ancestor, GraphNode *des
 extern GraphResult dbp_graph_refuse_cycle(GraphFlush *flush, GraphNode *from);
 extern void dbp_graph_refuse_depth(HierState *state, GraphNode *ancestor,
 								   GraphNode *descendant, int depth);
+
+/* graph_pairs.c: pairs in memory */
+
+struct GraphPair
+{
+	uint64		key;			/* MUST BE FIRST: ids of both ends */
+	int			old;			/* depth as stored */
+	int			now;
+	ItemPointerData tid;
+	bool		ours;
+	bool		affected;
+	GraphNode  *ancestor;
+	GraphNode  *descendant;
+	GraphPair  *next_as_source; /* of the same ancestor */
+	GraphPair  *next_as_target; /* of the same descendant */
+};
+
+typedef struct GraphDelta
+{
+	GraphFlush *flush;
+	HTAB	   *pairs;
+	MemoryContext cxt;
+	uint32		round;			/* in which targets are asked for */
+	double		rows;			/* of the closure table read by ancestor */
+	double		row_pairs;		/* pairs in them */
+	double		read;			/* other pairs read */
+	GraphNode **sources;		/* ancestors of affected pairs */
+	int			nsources;
+	int			allocated;
+} GraphDelta;
+
+/* Nodes above or below one, with the depth between; itself first. */
+typedef struct GraphReach
+{
+	GraphNode  *node;
+	int			depth;
+} GraphReach;
+
+typedef struct GraphReachList
+{
+	GraphDelta *delta;
+	GraphNode  *node;
+	bool		up;
+	int			n;
+	int			allocated;
+	GraphReach *nodes;
+} GraphReachList;
+
+extern GraphPair *dbp_graph_pair(GraphDelta *delta, GraphNode *ancestor, GraphNode *descendant);
+extern void dbp_graph_read_row(GraphDelta *delta, GraphNode *ancestor);
+extern void dbp_graph_expect(GraphDelta *delta, GraphNode *ancestor, int n);
+extern void dbp_graph_reach(GraphDelta *delta, GraphNode *node, bool up, GraphReachList *list);
 
 /* graph_delta.c, graph_rows.c: two ways to find what changes */
 extern GraphResult dbp_graph_apply_delta(GraphFlush *flush);

@@ -51,221 +51,15 @@
 /* Below this it does not matter which way is taken. */
 #define SMALL_WORK		20000
 
-/* Pairs of one ancestor are looked up one by one if they are not more. */
-#define MAX_PROBES		16
-
-/* Looking up one pair costs what reading so many of a row does. */
-#define PROBE_COST		8
-
-struct GraphPair
-{
-	uint64		key;			/* MUST BE FIRST: ids of both ends */
-	int			old;			/* depth as stored */
-	int			now;
-	ItemPointerData tid;
-	bool		ours;
-	bool		affected;
-	GraphNode  *ancestor;
-	GraphNode  *descendant;
-	GraphPair  *next_as_source; /* of the same ancestor */
-	GraphPair  *next_as_target; /* of the same descendant */
-};
-
-typedef struct Delta
-{
-	GraphFlush *flush;
-	HTAB	   *pairs;
-	MemoryContext cxt;
-	uint32		round;			/* in which targets are asked for */
-	double		rows;			/* of the closure table read by ancestor */
-	double		row_pairs;		/* pairs in them */
-	double		read;			/* other pairs read */
-	GraphNode **sources;		/* ancestors of affected pairs */
-	int			nsources;
-	int			allocated;
-} Delta;
-
-/* ---- pairs in memory -------------------------------------------------------- */
-
-static uint64
-pair_key(const GraphNode *ancestor, const GraphNode *descendant)
-{
-	return ((uint64) ancestor->id << 32) | descendant->id;
-}
-
-static GraphPair *
-enter_pair(Delta *delta, GraphNode *ancestor, GraphNode *descendant, bool *found)
-{
-	uint64		key = pair_key(ancestor, descendant);
-	GraphPair  *pair = hash_search(delta->pairs, &key, HASH_ENTER, found);
-
-	if (*found)
-		return pair;
-	memset((char *) pair + sizeof(key), 0, sizeof(*pair) - sizeof(key));
-	pair->old = pair->now = ancestor == descendant ? 0 : -1;
-	pair->ancestor = ancestor;
-	pair->descendant = descendant;
-	pair->next_as_source = ancestor->as_source;
-	ancestor->as_source = pair;
-	pair->next_as_target = descendant->as_target;
-	descendant->as_target = pair;
-	return pair;
-}
-
-static void
-set_stored(GraphPair *pair, const HierPair *stored)
-{
-	pair->old = pair->now = stored->depth;
-	pair->tid = stored->tid;
-	pair->ours = stored->ours;
-}
-
-/*
- * get_pair returns a pair, read if it must be.
- */
-static GraphPair *
-get_pair(Delta *delta, GraphNode *ancestor, GraphNode *descendant)
-{
-	bool		found;
-	GraphPair  *pair = enter_pair(delta, ancestor, descendant, &found);
-	HierPair	stored;
-
-	if (found || ancestor == descendant ||
-		(ancestor->row == delta->round && descendant->target == delta->round))
-		return pair;
-	if (dbp_pairs_find(delta->flush->pairs, ancestor->head.key, descendant->head.key, &stored))
-		set_stored(pair, &stored);
-	return pair;
-}
-
-typedef struct Row
-{
-	Delta	   *delta;
-	GraphNode  *ancestor;
-} Row;
-
-static void
-keep_pair(HierPairs *pairs, const HierPair *stored, void *arg)
-{
-	Row		   *row = arg;
-	GraphNode  *node = dbp_map_find(row->delta->flush->graph->map, stored->key);
-	bool		found;
-	GraphPair  *pair;
-
-	row->delta->row_pairs++;
-	if (node == NULL || node->target != row->delta->round)
-		return;
-	pair = enter_pair(row->delta, row->ancestor, node, &found);
-	if (!found && node != row->ancestor)
-		set_stored(pair, stored);
-}
-
-/*
- * read_row reads all pairs of an ancestor with the targets of this round.
- */
-static void
-read_row(Delta *delta, GraphNode *ancestor)
-{
-	Row			row = {delta, ancestor};
-
-	dbp_pairs_descendants(delta->flush->pairs, ancestor->head.key, keep_pair, &row);
-	ancestor->row = delta->round;
-	delta->rows++;
-}
-
-/*
- * expect says that an ancestor's pairs with n of the targets will be asked for:
- * if these are many, all are read at once.
- */
-static void
-expect(Delta *delta, GraphNode *ancestor, int n)
-{
-	if (ancestor->row == delta->round || n <= MAX_PROBES)
-		return;
-	if (delta->rows == 0 || delta->row_pairs / delta->rows <= (double) PROBE_COST * n)
-		read_row(delta, ancestor);
-}
+/* Walking to a node and comparing its pair costs what so many steps here do. */
+#define WALK_COST		4
 
 static bool
-is_too_much(Delta *delta)
+is_too_much(GraphDelta *delta)
 {
 	CHECK_FOR_INTERRUPTS();
 	return hash_get_num_entries(delta->pairs) > MAX_PAIRS ||
 		delta->read + delta->row_pairs > MAX_READ;
-}
-
-/* Nodes above or below one, with the depth between; itself first. */
-typedef struct Reach
-{
-	GraphNode  *node;
-	int			depth;
-} Reach;
-
-typedef struct ReachList
-{
-	Delta	   *delta;
-	GraphNode  *node;
-	bool		up;
-	bool		as_stored;
-	int			n;
-	int			allocated;
-	Reach	   *nodes;
-} ReachList;
-
-static void
-add_reached(ReachList *list, GraphNode *node, int depth)
-{
-	if (list->n == list->allocated)
-	{
-		list->allocated *= 2;
-		list->nodes = repalloc_huge(list->nodes, sizeof(Reach) * list->allocated);
-	}
-	list->nodes[list->n].node = node;
-	list->nodes[list->n++].depth = depth;
-}
-
-static void
-add_stored(HierPairs *pairs, const HierPair *stored, void *arg)
-{
-	ReachList  *list = arg;
-	Delta	   *delta = list->delta;
-	GraphNode  *other = dbp_graph_node(delta->flush->graph, stored->key);
-	uint64		key = list->up ? pair_key(other, list->node) : pair_key(list->node, other);
-	GraphPair  *pair = list->as_stored ? NULL :
-		hash_search(delta->pairs, &key, HASH_FIND, NULL);
-	int			depth = pair != NULL ? pair->now : stored->depth;
-
-	if (other != list->node && depth >= 0)
-		add_reached(list, other, depth);
-}
-
-/*
- * reach lists the nodes above a node, or below it, as stored or as it is now.
- */
-static void
-reach(Delta *delta, GraphNode *node, bool up, bool as_stored, ReachList *list)
-{
-	*list = (ReachList) {delta, node, up, as_stored, 0, 64};
-	list->nodes = palloc(sizeof(Reach) * list->allocated);
-	add_reached(list, node, 0);
-	if (up)
-	{
-		HierPairList above;
-
-		dbp_pairs_ancestors(delta->flush->pairs, node->head.key, &above);
-		for (int i = 0; i < above.n; i++)
-			add_stored(delta->flush->pairs, &above.pairs[i], list);
-	}
-	else
-		dbp_pairs_descendants(delta->flush->pairs, node->head.key, add_stored, list);
-	for (GraphPair *pair = up ? node->as_target : node->as_source;
-		 pair != NULL && !as_stored;
-		 pair = up ? pair->next_as_target : pair->next_as_source)
-	{
-		if (pair->old < 0 && pair->now >= 0)
-			add_reached(list, up ? pair->ancestor : pair->descendant, pair->now);
-	}
-	delta->read += list->n;
 }
 
 /*
@@ -273,18 +67,18 @@ reach(Delta *delta, GraphNode *node, bool up, bool as_stored, ReachList *list)
  * first those of its parent.
  */
 static void
-start_round(Delta *delta, GraphNode *parent, const ReachList *below)
+start_round(GraphDelta *delta, GraphNode *parent, const GraphReachList *below)
 {
 	delta->round++;
 	for (int i = 0; i < below->n; i++)
 		below->nodes[i].node->target = delta->round;
-	expect(delta, parent, below->n);
+	dbp_graph_expect(delta, parent, below->n);
 }
 
 /* ---- removed edges ------------------------------------------------------------ */
 
 static void
-add_source(Delta *delta, GraphNode *node)
+add_source(GraphDelta *delta, GraphNode *node)
 {
 	if (node->is_source)
 		return;
@@ -303,18 +97,20 @@ add_source(Delta *delta, GraphNode *node)
  * mark_affected finds the pairs that have a shortest path through an edge.
  */
 static bool
-mark_affected(Delta *delta, const GraphEdge *edge)
+mark_affected(GraphDelta *delta, const GraphEdge *edge)
 {
-	ReachList	above;
-	ReachList	below;
+	GraphReachList above;
+	GraphReachList below;
 	int			n = 0;
 
-	reach(delta, edge->parent, true, true, &above);
-	reach(delta, edge->child, false, true, &below);
+	dbp_graph_reach(delta, edge->parent, true, &above);
+	dbp_graph_reach(delta, edge->child, false, &below);
 	start_round(delta, edge->parent, &below);
 	for (int i = 0; i < below.n; i++)
 	{
-		if (get_pair(delta, edge->parent, below.nodes[i].node)->old == below.nodes[i].depth + 1)
+		GraphPair  *pair = dbp_graph_pair(delta, edge->parent, below.nodes[i].node);
+
+		if (pair->old == below.nodes[i].depth + 1)
 			below.nodes[n++] = below.nodes[i];
 	}
 	for (int i = 0; i < above.n; i++)
@@ -322,12 +118,12 @@ mark_affected(Delta *delta, const GraphEdge *edge)
 		GraphNode  *source = above.nodes[i].node;
 		int			to_child = above.nodes[i].depth + 1;
 
-		if (get_pair(delta, source, edge->child)->old != to_child)
+		if (dbp_graph_pair(delta, source, edge->child)->old != to_child)
 			continue;
-		expect(delta, source, n);
+		dbp_graph_expect(delta, source, n);
 		for (int k = 0; k < n; k++)
 		{
-			GraphPair  *pair = get_pair(delta, source, below.nodes[k].node);
+			GraphPair  *pair = dbp_graph_pair(delta, source, below.nodes[k].node);
 
 			if (pair->old != to_child + below.nodes[k].depth)
 				continue;
@@ -345,7 +141,7 @@ mark_affected(Delta *delta, const GraphEdge *edge)
  * reaches a later one.  The walk keeps its path in an array.
  */
 static void
-order_sources(Delta *delta)
+order_sources(GraphDelta *delta)
 {
 	GraphNode **ordered = MemoryContextAlloc(delta->cxt, sizeof(GraphNode *) * delta->nsources);
 	GraphNode **path = MemoryContextAlloc(delta->cxt, sizeof(GraphNode *) * delta->nsources);
@@ -389,7 +185,7 @@ order_sources(Delta *delta)
  * that of walking anew from all nodes above.
  */
 static bool
-is_worthwhile(Delta *delta, int64 nabove)
+is_worthwhile(GraphDelta *delta)
 {
 	double		work = 0;
 
@@ -412,12 +208,12 @@ is_worthwhile(Delta *delta, int64 nabove)
 	if (work <= SMALL_WORK)
 		return true;
 	if (delta->rows == 0)
-		read_row(delta, delta->sources[delta->nsources / 2]);
-	return work <= nabove * delta->row_pairs / delta->rows * PROBE_COST / 2;
+		dbp_graph_read_row(delta, delta->sources[delta->nsources / 2]);
+	return work <= (double) delta->nsources * delta->row_pairs / delta->rows * WALK_COST;
 }
 
 static void
-rederive(Delta *delta, GraphNode *source)
+rederive(GraphDelta *delta, GraphNode *source)
 {
 	int			naffected = 0;
 
@@ -433,14 +229,14 @@ rederive(Delta *delta, GraphNode *source)
 	{
 		GraphNode  *child = source->out[i];
 
-		expect(delta, child, naffected);
+		dbp_graph_expect(delta, child, naffected);
 		for (GraphPair *pair = source->as_source; pair != NULL; pair = pair->next_as_source)
 		{
 			int			depth;
 
 			if (!pair->affected)
 				continue;
-			depth = get_pair(delta, child, pair->descendant)->now;
+			depth = dbp_graph_pair(delta, child, pair->descendant)->now;
 			if (depth >= 0 && (pair->now < 0 || pair->now > depth + 1))
 				pair->now = depth + 1;
 		}
@@ -448,10 +244,9 @@ rederive(Delta *delta, GraphNode *source)
 }
 
 static bool
-remove_edges(Delta *delta)
+remove_edges(GraphDelta *delta)
 {
 	GraphFlush *flush = delta->flush;
-	int64		nabove = 0;
 
 	for (int i = 0; i < flush->nremoved; i++)
 	{
@@ -463,9 +258,8 @@ remove_edges(Delta *delta)
 		if (!done)
 			return false;
 	}
-	nabove = delta->nsources;
 	delta->round++;
-	if (!is_worthwhile(delta, nabove))
+	if (!is_worthwhile(delta))
 		return false;
 	order_sources(delta);
 	for (int i = 0; i < delta->nsources; i++)
@@ -489,20 +283,20 @@ improves(const GraphPair *pair, int depth)
 }
 
 static GraphResult
-add_edge(Delta *delta, const GraphEdge *edge)
+add_edge(GraphDelta *delta, const GraphEdge *edge)
 {
-	ReachList	above;
-	ReachList	below;
+	GraphReachList above;
+	GraphReachList below;
 	int			n = 0;
 
-	if (get_pair(delta, edge->child, edge->parent)->now >= 0)
+	if (dbp_graph_pair(delta, edge->child, edge->parent)->now >= 0)
 		return dbp_graph_refuse_cycle(delta->flush, edge->parent);
-	reach(delta, edge->parent, true, false, &above);
-	reach(delta, edge->child, false, false, &below);
+	dbp_graph_reach(delta, edge->parent, true, &above);
+	dbp_graph_reach(delta, edge->child, false, &below);
 	start_round(delta, edge->parent, &below);
 	for (int i = 0; i < below.n; i++)
 	{
-		if (improves(get_pair(delta, edge->parent, below.nodes[i].node),
+		if (improves(dbp_graph_pair(delta, edge->parent, below.nodes[i].node),
 					 below.nodes[i].depth + 1))
 			below.nodes[n++] = below.nodes[i];
 	}
@@ -511,12 +305,12 @@ add_edge(Delta *delta, const GraphEdge *edge)
 		GraphNode  *source = above.nodes[i].node;
 		int			to_child = above.nodes[i].depth + 1;
 
-		if (!improves(get_pair(delta, source, edge->child), to_child))
+		if (!improves(dbp_graph_pair(delta, source, edge->child), to_child))
 			continue;
-		expect(delta, source, n);
+		dbp_graph_expect(delta, source, n);
 		for (int k = 0; k < n; k++)
 		{
-			GraphPair  *pair = get_pair(delta, source, below.nodes[k].node);
+			GraphPair  *pair = dbp_graph_pair(delta, source, below.nodes[k].node);
 
 			if (improves(pair, to_child + below.nodes[k].depth))
 				pair->now = to_child + below.nodes[k].depth;
@@ -530,7 +324,7 @@ add_edge(Delta *delta, const GraphEdge *edge)
 /* ---- all of it -------------------------------------------------------------------- */
 
 static void
-write_pairs(Delta *delta)
+write_pairs(GraphDelta *delta)
 {
 	HASH_SEQ_STATUS seq;
 	GraphPair  *pair;
@@ -561,7 +355,7 @@ write_pairs(Delta *delta)
 }
 
 static GraphResult
-apply(Delta *delta)
+apply(GraphDelta *delta)
 {
 	GraphFlush *flush = delta->flush;
 
@@ -588,7 +382,7 @@ GraphResult
 dbp_graph_apply_delta(GraphFlush *flush)
 {
 	Graph	   *graph = flush->graph;
-	Delta		delta = {flush};
+	GraphDelta	delta = {flush};
 	HASHCTL		ctl;
 	GraphResult result;
 
