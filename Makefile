@@ -156,9 +156,9 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_convert hierarchy_walk hierarchy_graph core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
-	audit-gaps audit-maintain audit-partition audit-seal --inputdir \
-	hierarchy-counts hierarchy-edit hierarchy-enable hierarchy-graph \
-	hierarchy-insert hierarchy-move hierarchy-rebuild hierarchy-snapshot
+	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
+	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
+	hierarchy-move hierarchy-rebuild hierarchy-snapshot
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl
