@@ -251,6 +251,7 @@ typedef void (*HierPairVisit) (HierPairs *pairs, const HierPair *pair, void *arg
  * visited, ancestors can be read, pairs deleted, and other pairs added.
  */
 extern HierPairs *dbp_pairs_open(HierState *state);
+extern bool dbp_pairs_lock(HierPairs *pairs);
 extern void dbp_pairs_ancestors(HierPairs *pairs, const Datum *node, HierPairList *list);
 extern void dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit,
 								  void *arg);

@@ -224,9 +224,9 @@ dbp_hier_pairs_init(void)
 /* ---- opening and closing ------------------------------------------------------ */
 
 /*
- * dbp_pairs_open opens a closure table.  It is locked as its writers do when
- * the first change is made: who finds that he needs the lock of the whole must
- * not hold a lesser one by then, or two of them would wait for each other.
+ * dbp_pairs_open opens a closure table to be read.  Who finds out that he needs
+ * the lock of the whole must not hold that of a writer by then, or two of them
+ * would wait for each other: dbp_pairs_lock comes later.
  */
 HierPairs *
 dbp_pairs_open(HierState *state)
@@ -484,12 +484,21 @@ delete_by_trigger(HierPairs *pairs, const ItemPointerData *tid)
 	SPI_finish();
 }
 
-static void
-lock_for_writing(HierPairs *pairs)
+/*
+ * dbp_pairs_lock locks the closure table as its writers do, and tells whether
+ * that is new, so that what was read may be out of date: whoever repairs or
+ * rebuilds the closure table keeps them out.
+ */
+bool
+dbp_pairs_lock(HierPairs *pairs)
 {
+	bool		new = !pairs->locked &&
+		!CheckRelationLockedByMe(pairs->rel, RowExclusiveLock, true);
+
 	if (!pairs->locked)
 		LockRelationOid(pairs->state->storageid, RowExclusiveLock);
 	pairs->locked = true;
+	return new;
 }
 
 /*
@@ -518,7 +527,7 @@ dbp_pairs_delete(HierPairs *pairs, const HierPair *pair, const Datum *ancestor,
 	TM_FailureData failure;
 	TM_Result	result;
 
-	lock_for_writing(pairs);
+	(void) dbp_pairs_lock(pairs);
 	count_pair(pairs, ancestor, pair->depth, false);
 	if (pairs->by_trigger)
 	{
@@ -603,7 +612,7 @@ dbp_pairs_write(HierPairs *pairs)
 {
 	if (pairs->nwaiting == 0)
 		return;
-	lock_for_writing(pairs);
+	(void) dbp_pairs_lock(pairs);
 	dbp_append(dbp_append_relation(pairs->state->storageid), 0, pairs->nwaiting,
 			   fill_pair, pairs);
 	pairs->nwaiting = 0;

@@ -38,6 +38,9 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+/* So few nodes are in no more trees than can be locked one by one. */
+#define FEW_TOUCHED	16
+
 /* ---- 1. classify --------------------------------------------------------- */
 
 static const HierPair *
@@ -364,6 +367,8 @@ flush_tree(HierState *state, HierQueue *queue)
 											  ALLOCSET_DEFAULT_SIZES);
 	flush.row_cxt = AllocSetContextCreate(queue->cxt, "dbpatterns hierarchy row",
 										  ALLOCSET_SMALL_SIZES);
+	if (queue->ntouched <= FEW_TOUCHED)
+		(void) dbp_pairs_lock(flush.pairs);
 	guessed = guess_tree(&flush);
 	while (!done)
 	{
@@ -373,7 +378,7 @@ flush_tree(HierState *state, HierQueue *queue)
 		classify(&flush);
 		learn_tree(&flush, guessed);
 		guessed = false;
-		if (lock_trees(&flush))
+		if (lock_trees(&flush) | dbp_pairs_lock(flush.pairs))
 			continue;
 		cut(&flush);
 		done = dbp_tree_attach(&flush);
