@@ -96,6 +96,7 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 
 /* 18: index scans can be counted. */
 #if PG_VERSION_NUM < 180000
+#include "access/genam.h"
 #define index_beginscan(heap, index, snapshot, counts, nkeys, norderbys) \
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif

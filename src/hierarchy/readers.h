@@ -23,7 +23,7 @@ typedef enum ReaderNodes
 {
 	TAKES_SCOPE,				/* scope columns, NULL: all */
 	TAKES_NODE,
-	TAKES_NODE_OR_ALL,			/* NULL: all, within the scope if that is given */
+	TAKES_NODE_OR_ALL,			/* NULL: all, of the scope if given */
 	TAKES_TWO_NODES,			/* of one scope */
 	TAKES_PAIR					/* the same, called ancestor and descendant */
 } ReaderNodes;

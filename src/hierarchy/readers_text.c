@@ -381,6 +381,7 @@ put_arguments(Expansion *x, List **names)
 {
 	const HierShape *shape = x->shape;
 	ReaderNodes nodes = x->reader->nodes;
+
 	/* What follows an argument with a default has one, too. */
 	bool		optional = nodes == TAKES_NODE_OR_ALL ||
 		(nodes == TAKES_SCOPE && *x->reader->arguments == '\0');

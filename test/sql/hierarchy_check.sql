@@ -90,6 +90,9 @@ SELECT * FROM dbpatterns.closure_check('c');
 ROLLBACK;
 BEGIN;
 DELETE FROM pg_depend WHERE refobjid = 'c_closure'::regclass AND classid = 'pg_trigger'::regclass;
+DO $$ BEGIN
+    EXECUTE (SELECT 'DROP FUNCTION ' || string_agg(oid::regprocedure::text, ', ') FROM pg_proc WHERE starts_with(proname, 'c__'));
+END $$;
 ALTER TABLE c_closure ALTER depth TYPE bigint;
 SELECT * FROM dbpatterns.closure_check('c');
 DROP TABLE c_closure;

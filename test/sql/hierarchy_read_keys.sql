@@ -208,6 +208,9 @@ SELECT * FROM n__rollup(1, 'more');
 SELECT n__json(3);
 ALTER TABLE n RENAME TO n2;
 SELECT * FROM n__children(1);
+ALTER TABLE n2 RENAME COLUMN id TO num;
+SELECT dbpatterns.closure_enable('n2', 'parent', order_by => 'label');
+SELECT * FROM n__children(1);
 -- A second call keeps rights and views.
 CREATE VIEW v AS SELECT * FROM m__descendants(1, 'x', 1);
 GRANT EXECUTE ON FUNCTION m__depth TO regress_dbp_user;
