@@ -310,7 +310,7 @@ dbp_hier_index_closure(Oid targetid, const HierSpec *spec)
 	List	   *ancestor = list_copy_head(list_copy_tail(columns, spec->nscope), own);
 	List	   *descendant = list_copy_tail(columns, spec->nscope + own);
 
-	run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s)", name,
+	run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s) INCLUDE (depth)", name,
 				 quote_identifier(ChooseRelationName(spec->storage, NULL, "pkey", nsp, true)),
 				 dbp_hier_quote_columns(columns)));
 	run(psprintf("CREATE INDEX %s ON %s (%s) INCLUDE (depth)",
