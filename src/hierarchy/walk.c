@@ -165,6 +165,8 @@ check_type(Walk *walk, Oid declared)
 			 errmsg("the key of table %s is of type %s, argument \"start\" of type %s",
 					dbp_relation_name_by_oid(walk->source->relid),
 					format_type_be(column->type), format_type_be(declared)),
+			 TypeCategory(column->type) == TYPCATEGORY_STRING ?
+			 errhint("Give it as ARRAY['...'], to get nodes as text[]; NULL::text[] for all roots.") :
 			 errhint("Cast the start, to get nodes of this type: start => ...::%s; NULL::%s for all roots.",
 					 format_type_be(column->type), format_type_be(column->type))));
 }

@@ -228,6 +228,11 @@ CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 CREATE DOMAIN guid AS uuid;
 SELECT node, pg_typeof(node) FROM dbpatterns.adjacency_walk('node', 'up', 3::positive);
 SELECT refused($$SELECT dbpatterns.adjacency_walk('typed', 'u_up', NULL::guid, key => '{u}')$$);
+-- Text with blanks that do not count would not come back as such.
+CREATE TABLE short (id char(3) PRIMARY KEY, up char(3));
+INSERT INTO short VALUES ('a', NULL), ('b', 'a');
+SELECT refused($$SELECT dbpatterns.adjacency_walk('short', 'up', 'a')$$);
+SELECT node, parent FROM dbpatterns.adjacency_walk('short', 'up', ARRAY['a']);
 SELECT refused(format('SELECT dbpatterns.adjacency_cycles(%s)', arguments)) FROM unnest(ARRAY[
     'NULL, ''up''', '''node'', NULL::name', '''node'', ''none''', '''node_view'', ''up''']) AS arguments;
 
