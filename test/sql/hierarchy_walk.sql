@@ -106,7 +106,9 @@ INSERT INTO big_desc TABLE big;
 CREATE INDEX ON big (up) WHERE up IS NOT NULL;
 CREATE INDEX ON big_desc (up DESC);
 CREATE INDEX ON big_part (up);
-ANALYZE big, big_none, big_part, big_desc;
+CREATE TABLE big_two AS SELECT id, 0 AS tenant, up, pos FROM big;
+ALTER TABLE big_two ADD PRIMARY KEY (id, tenant);
+ANALYZE big, big_none, big_part, big_desc, big_two;
 CREATE FUNCTION digest(target regclass, start bigint, search text DEFAULT 'depth', OUT rows bigint, OUT deepest int, OUT md5 text)
 LANGUAGE sql AS $$
     SELECT count(*), max(depth), substr(md5(string_agg(format('%s<%s', node, parent), ',' ORDER BY n)), 1, 8)
@@ -135,7 +137,8 @@ BEGIN
 END $$;
 SELECT arguments, expected(format('SELECT * FROM dbpatterns.adjacency_walk(%s)', arguments)) FROM unnest(ARRAY[
     '''big'', ''up''', '''big'', ''up'', max_depth => 2', '''big'', ''up'', 1', '''big'', ''up'', 1, max_depth => 1',
-    '''big'', ''up'', 4000, direction => ''up''', '''big_part'', ''up''', '''node'', ''up''']) AS arguments;
+    '''big'', ''up'', 4000, direction => ''up''', '''big_part'', ''up''', '''node'', ''up''',
+    '''big_two'', ''{up,tenant}'', NULL::text[]', '''big_two'', ''{up,tenant}'', ARRAY[''1'', ''0'']']) AS arguments;
 
 -- A chain that is deep, and a node with many children.
 CREATE TABLE chain (id int PRIMARY KEY, up int);
