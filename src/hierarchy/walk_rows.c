@@ -79,8 +79,9 @@ parent_columns(Const *argument)
 			return list_make1(text);
 		if (text[strlen(text) - 1] != '}' || strpbrk(text, "\"\\ ") != NULL)
 			return NIL;
-		text[strlen(text) - 1] = '\0';
-		for (char *name = strtok(text + 1, ","); name != NULL; name = strtok(NULL, ","))
+		text[		strlen(text) - 1] = '\0';
+
+		for (char *name = strtok(text +1, ","); name != NULL; name = strtok(NULL, ","))
 			names = lappend(names, name);
 		return names;
 	}

@@ -57,6 +57,16 @@ WITH x AS (INSERT INTO node VALUES (12, 3, 1, 'new') RETURNING id)
 SELECT node, x.id FROM x, dbpatterns.adjacency_walk('node', 'up', 3);
 ROLLBACK;
 
+BEGIN;
+DECLARE c CURSOR FOR SELECT dbpatterns.adjacency_walk('node', 'up', 1, order_by => 'pos');
+FETCH 2 FROM c;
+ALTER TABLE node ALTER COLUMN up TYPE text;
+FETCH ALL FROM c;
+ROLLBACK;
+-- Other arguments in each call.
+SELECT a, n, w.node, w.parent FROM (VALUES ('node', 'up', 'pos', 1), ('node', 'up', 'name', 2), ('node', 'up', NULL, 3)) x (t, a, o, n),
+       dbpatterns.adjacency_walk(t::regclass, a::name, n, order_by => o::name, max_depth => 1) w;
+
 -- Types of keys.  The start says which one comes back.
 CREATE TABLE typed (s smallint UNIQUE NOT NULL, s_up smallint, u uuid UNIQUE NOT NULL, u_up uuid,
                     t text UNIQUE NOT NULL, t_up text, v varchar(9) UNIQUE NOT NULL, v_up varchar(9),
