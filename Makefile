@@ -63,25 +63,47 @@ OBJS = \
 	src/core/target.o \
 	src/core/trigger.o \
 	src/core/version.o \
+	src/hierarchy/attach.o \
 	src/hierarchy/build.o \
 	src/hierarchy/capture.o \
 	src/hierarchy/check.o \
 	src/hierarchy/columns.o \
 	src/hierarchy/compare.o \
+	src/hierarchy/convert.o \
+	src/hierarchy/convert_closure.o \
+	src/hierarchy/convert_forest.o \
+	src/hierarchy/convert_tree.o \
+	src/hierarchy/counts.o \
+	src/hierarchy/counts_table.o \
 	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
+	src/hierarchy/edit.o \
+	src/hierarchy/edit_copy.o \
+	src/hierarchy/edit_order.o \
+	src/hierarchy/edit_subtree.o \
 	src/hierarchy/enable.o \
 	src/hierarchy/follow.o \
+	src/hierarchy/graph.o \
+	src/hierarchy/graph_cycles.o \
+	src/hierarchy/graph_delta.o \
+	src/hierarchy/graph_edges.o \
+	src/hierarchy/graph_enable.o \
+	src/hierarchy/graph_pairs.o \
+	src/hierarchy/graph_rows.o \
+	src/hierarchy/graph_whole.o \
+	src/hierarchy/hierarchy.o \
 	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
 	src/hierarchy/pairs.o \
+	src/hierarchy/queue.o \
 	src/hierarchy/readers.o \
 	src/hierarchy/readers_probe.o \
 	src/hierarchy/readers_row.o \
 	src/hierarchy/readers_sql.o \
 	src/hierarchy/readers_text.o \
 	src/hierarchy/rebuild.o \
+	src/hierarchy/rows.o \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
 	src/hierarchy/storage.o \
@@ -109,8 +131,11 @@ INSTALL_SQL = \
 	sql/install/32_audit_seal.sql \
 	sql/install/40_closure.sql \
 	sql/install/41_closure_maintain.sql \
+	sql/install/42_closure_edit.sql \
+	sql/install/43_closure_graph.sql \
 	sql/install/44_closure_read.sql \
 	sql/install/51_adjacency.sql \
+	sql/install/52_hierarchy_convert.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
@@ -124,13 +149,16 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	audit_refused audit_write audit_schema audit_rights audit_maintain audit_values \
 	audit_read audit_read_past audit_read_gaps audit_read_rights audit_undo \
 	audit_seal audit_seal_purge audit_erase \
-	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_check \
-	hierarchy_sync hierarchy_rebuild hierarchy_read hierarchy_read_keys \
-	hierarchy_walk core_registry
+	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_tree \
+	hierarchy_arrival hierarchy_keys hierarchy_delete hierarchy_objects \
+	hierarchy_rights hierarchy_check hierarchy_sync hierarchy_rebuild \
+	hierarchy_read hierarchy_read_keys hierarchy_edit hierarchy_counts \
+	hierarchy_convert hierarchy_walk hierarchy_graph core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
-	audit-gaps audit-maintain audit-partition audit-seal hierarchy-enable \
-	hierarchy-rebuild
+	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
+	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
+	hierarchy-move hierarchy-rebuild hierarchy-snapshot
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

@@ -11,7 +11,9 @@ GRANT SELECT ON dbpatterns.status, dbpatterns.audit_status, dbpatterns.closure_s
 GRANT EXECUTE ON FUNCTION
     dbpatterns."check"(regclass),
     dbpatterns.audit_check(regclass),
-    dbpatterns.closure_check(regclass)
+    dbpatterns.closure_check(regclass),
+    dbpatterns.closure_graph_cycles(regclass, name[], name[]),
+    dbpatterns.closure_graph_cycles(regclass, name, name)
 TO PUBLIC;
 
 -- Rows and their JSONB images.
@@ -56,6 +58,8 @@ TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_enable(regclass, name[], name[], name, integer, name, name[], text, boolean, text),
     dbpatterns.closure_enable(regclass, name, name[], name, integer, name, name[], text, boolean, text),
+    dbpatterns.closure_enable_graph(regclass, name[], name[], name, integer, text),
+    dbpatterns.closure_enable_graph(regclass, name, name, name, integer, text),
     dbpatterns.closure_disable(regclass, name, boolean),
     dbpatterns.closure_sync(regclass, name, boolean),
     dbpatterns.closure_trigger(),
@@ -74,4 +78,26 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_dot_string(text),
     dbpatterns.closure_mermaid_string(text),
     dbpatterns.closure_mermaid_id(text)
+TO PUBLIC;
+
+-- Edits and conversions run as their caller.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.closure_move(regclass, "any", "any", "any", name),
+    dbpatterns.closure_move(regclass, text, text, text, name),
+    dbpatterns.closure_copy_subtree(regclass, "any", "any", jsonb, jsonb, name),
+    dbpatterns.closure_copy_subtree(regclass, text, text, jsonb, jsonb, name),
+    dbpatterns.closure_delete(regclass, "any", text, name),
+    dbpatterns.closure_delete(regclass, text, text, name),
+    dbpatterns.adjacency_from_ltree(regclass, name[], name, name[], text),
+    dbpatterns.adjacency_from_ltree(regclass, name, name, name[], text),
+    dbpatterns.adjacency_from_nested_set(regclass, name[], name, name, name[], name[]),
+    dbpatterns.adjacency_from_nested_set(regclass, name, name, name, name[], name[]),
+    dbpatterns.adjacency_from_closure(regclass, name[], regclass, name[], name[], name, name[]),
+    dbpatterns.adjacency_from_closure(regclass, name, regclass, name[], name[], name, name[]),
+    dbpatterns.adjacency_to_ltree(regclass, name[], name, name, name[], text),
+    dbpatterns.adjacency_to_ltree(regclass, name, name, name, name[], text),
+    dbpatterns.adjacency_to_nested_set(regclass, name[], name, name, name, name, name, name[], text),
+    dbpatterns.adjacency_to_nested_set(regclass, name, name, name, name, name, name, name[], text),
+    dbpatterns.adjacency_to_closure(regclass, name[], regclass, name[], name[], name, name[], text),
+    dbpatterns.adjacency_to_closure(regclass, name, regclass, name[], name[], name, name[], text)
 TO PUBLIC;

@@ -26,13 +26,12 @@
 static uint64
 run(const char *sql, int nparams, const DbpParam *params, Snapshot snapshot)
 {
-	Oid			types[16];
-	Datum		values[16];
-	char		nulls[16];
+	Oid		   *types = palloc(sizeof(Oid) * nparams);
+	Datum	   *values = palloc(sizeof(Datum) * nparams);
+	char	   *nulls = palloc(nparams);
 	SPIPlanPtr	plan;
 	int			rc;
 
-	Assert(nparams <= lengthof(types));
 	for (int i = 0; i < nparams; i++)
 	{
 		types[i] = params[i].type;
@@ -49,6 +48,9 @@ run(const char *sql, int nparams, const DbpParam *params, Snapshot snapshot)
 	if (rc < 0)
 		elog(ERROR, "SPI failed for \"%s\": %s", sql, SPI_result_code_string(rc));
 	SPI_freeplan(plan);
+	pfree(types);
+	pfree(values);
+	pfree(nulls);
 	return SPI_processed;
 }
 

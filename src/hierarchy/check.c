@@ -357,6 +357,49 @@ compare_pairs(Check *check)
 	MemoryContextDelete(cxt);
 }
 
+/* ---- counts --------------------------------------------------------------- */
+
+/*
+ * check_counts compares the numbers of children and descendants with the
+ * closure table.
+ */
+static void
+check_counts(Check *check)
+{
+	HierSpec   *spec = check->spec;
+	Oid			targetid = RelationGetRelid(check->target);
+	char	   *schema = get_namespace_name(RelationGetNamespace(check->target));
+	char	   *object = quote_qualified_identifier(schema, dbp_counts_name(spec));
+	uint64		rows;
+
+	if (!spec->counters)
+		return;
+	if (!OidIsValid(dbp_counts_id(targetid, spec)))
+	{
+		dbp_finding(check->fcinfo, DBP_ERROR, object,
+					"the table of counts does not exist, every change is refused",
+					"call dbpatterns.closure_enable with counters => false, then with true");
+		return;
+	}
+	if (!may_read(check->target))
+		return;
+	rows = dbp_counts_differences(check->state);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		char	   *children = dbp_sql_text(i, 3);
+
+		dbp_finding(check->fcinfo, DBP_ERROR, object,
+					dbp_sql_text(i, 1) == NULL ?
+					psprintf("node %s is counted, and is not there", dbp_sql_text(i, 0)) :
+					children == NULL ?
+					psprintf("node %s is not counted", dbp_sql_text(i, 0)) :
+					psprintf("node %s has %s children and %s descendants: expected %s and %s",
+							 dbp_sql_text(i, 0), children, dbp_sql_text(i, 4),
+							 dbp_sql_text(i, 1), dbp_sql_text(i, 2)),
+					"dbpatterns.closure_sync");
+	}
+}
+
 /* ---- all of it ----------------------------------------------------------- */
 
 static void
@@ -372,7 +415,10 @@ check_hierarchy(FunctionCallInfo fcinfo, Relation target, HierSpec *spec)
 	check_partitions(&check);
 	comparable = check_target(&check);
 	if (comparable && check_storage(&check))
+	{
 		compare_pairs(&check);
+		check_counts(&check);
+	}
 }
 
 /*

@@ -113,6 +113,7 @@ after_rename_storage(Oid storageid, Oid targetid, bool column, const char *old_n
 			continue;
 		spec.storage = pstrdup(new_name);
 		dbp_hier_replace_spec(targetid, old, &spec);
+		dbp_counts_follow(targetid, storageid, &spec);
 	}
 }
 
@@ -246,6 +247,7 @@ follow_target(Oid targetid, const HierSpec *spec)
 		dbp_hier_command(psprintf("ALTER TABLE %s SET %s", dbp_relation_name_by_oid(storageid),
 								  get_rel_persistence(targetid) == RELPERSISTENCE_UNLOGGED ?
 								  "UNLOGGED" : "LOGGED"));
+	dbp_counts_follow(targetid, storageid, spec);
 }
 
 /*

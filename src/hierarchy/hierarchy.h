@@ -148,10 +148,11 @@ extern bool dbp_hier_look_up(HierState *state, const Datum *key, Datum **parent)
 extern void dbp_hier_require_not_elsewhere(HierState *state, const Datum *child,
 										   const Datum *parent);
 extern void dbp_hier_require_same_scope(HierState *state, const Datum *key);
+extern bool dbp_hier_look_up_edge_into(HierState *state, const Datum *key);
 extern List *dbp_hier_look_up_children(HierState *state, const Datum *key);
 extern void dbp_hier_state_init(void);
 
-/* ---- capture.c: what a statement touched ---- */
+/* ---- queue.c: what a statement touched ---- */
 
 /* A node or an edge that a statement touched. */
 typedef struct HierTouched
@@ -190,12 +191,17 @@ typedef struct HierQueue
 typedef void (*HierFlush) (HierState *state, HierQueue *queue);
 
 extern void dbp_hier_set_flush(HierKind kind, HierFlush flush);
+extern HierQueue *dbp_hier_queue(HierState *state);
 extern HierTouched *dbp_hier_touch(HierQueue *queue, const Datum *key, bool *found);
 extern void dbp_hier_require_known(HierState *state, HierQueue *queue, HierTouched *touched);
 extern void dbp_hier_remember_orphan(HierState *state, const Datum *key);
 extern void dbp_hier_widen(HierState *state);
+extern bool dbp_hier_is_widened(HierState *state);
 extern bool dbp_hier_has_orphans(HierState *state);
-extern void dbp_hier_capture_init(void);
+extern void dbp_hier_flush(HierState *state);
+extern void dbp_hier_flush_chunk(HierState *state);
+extern bool dbp_hier_flushed_since(HierState *state, CommandId command);
+extern void dbp_hier_queue_init(void);
 
 /* ---- lock.c: who may change which tree at once ---- */
 
@@ -259,6 +265,27 @@ extern void dbp_pairs_add(HierPairs *pairs, const Datum *ancestor, const Datum *
 extern void dbp_pairs_write(HierPairs *pairs);
 extern void dbp_pairs_close(HierPairs *pairs);
 extern void dbp_hier_pairs_init(void);
+
+/* ---- counts.c: numbers of children and descendants ---- */
+
+typedef struct HierCounts HierCounts;
+
+/* One flush; NULL if the hierarchy has no counters. */
+extern HierCounts *dbp_counts_begin(HierState *state);
+extern void dbp_counts_add(HierCounts *counts, const Datum *key, int children,
+						   int descendants);
+extern void dbp_counts_node(HierCounts *counts, const Datum *key, bool created);
+extern void dbp_counts_write(HierCounts *counts);
+
+extern char *dbp_counts_name(const HierSpec *spec);
+extern Oid	dbp_counts_id(Oid targetid, const HierSpec *spec);
+extern void dbp_counts_create(Oid targetid, const HierSpec *spec);
+extern bool dbp_counts_exist(Oid targetid, const HierSpec *spec);
+extern void dbp_counts_follow(Oid targetid, Oid storageid, const HierSpec *spec);
+extern int64 dbp_counts_repair(HierState *state);
+extern uint64 dbp_counts_differences(HierState *state);
+extern void dbp_counts_clear(HierState *state);
+extern void dbp_counts_init(void);
 
 /* ---- build.c: a whole hierarchy from the rows of its table ---- */
 

@@ -77,6 +77,27 @@ make_storage(Oid targetid, const HierSpec *spec, const HierWork *work)
 	dbp_hier_copy_grants(targetid, spec);
 }
 
+/*
+ * switch_counts makes or drops the table of counts as a spec asks for it.
+ */
+static void
+switch_counts(Oid targetid, const HierSpec *spec)
+{
+	bool		exists = dbp_counts_exist(targetid, spec);
+	Reading		reading;
+
+	if (spec->counters && !exists)
+	{
+		dbp_counts_create(targetid, spec);
+		begin_reading(&reading, targetid, spec);
+		(void) dbp_counts_repair(reading.state);
+		end_reading(&reading);
+	}
+	else if (!spec->counters && exists)
+		dbp_hier_command(psprintf("DROP TABLE %s",
+								  dbp_relation_name_by_oid(dbp_counts_id(targetid, spec))));
+}
+
 static void
 make_readers(Oid targetid, const HierSpec *old, const HierSpec *spec, const HierWork *work)
 {
@@ -146,6 +167,8 @@ dbp_hier_install(Oid targetid, const HierSpec *spec, bool always, const HierWork
 		make_storage(targetid, spec, work);
 	else if (altered && is_stricter(spec, old))
 		read_rows(targetid, spec, InvalidOid, work);
+	if (altered || fresh)
+		switch_counts(targetid, spec);
 	if (altered || fresh)
 		make_readers(targetid, old, spec, work);
 

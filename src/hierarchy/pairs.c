@@ -79,6 +79,7 @@ struct HierPairs
 	TupleTableSlot *descendant_slot;
 	bool		cross_check;	/* the transaction has one snapshot */
 	bool		locked;			/* for writing */
+	HierCounts *counts;			/* NULL: none are kept */
 	bool		by_trigger;		/* deletes must fire triggers of the user's */
 	int			nwaiting;
 	int			allocated;
@@ -242,6 +243,7 @@ dbp_pairs_open(HierState *state)
 	pairs->slot = table_slot_create(pairs->rel, NULL);
 	pairs->descendant_slot = table_slot_create(pairs->rel, NULL);
 	pairs->cross_check = IsolationUsesXactSnapshot();
+	pairs->counts = dbp_counts_begin(state);
 	triggers = pairs->rel->trigdesc;
 	pairs->by_trigger = triggers != NULL &&
 		(triggers->trig_delete_before_row || triggers->trig_delete_after_row ||
@@ -263,6 +265,8 @@ void
 dbp_pairs_close(HierPairs *pairs)
 {
 	dbp_pairs_write(pairs);
+	if (pairs->counts != NULL)
+		dbp_counts_write(pairs->counts);
 	end_scan(pairs->ancestors);
 	end_scan(pairs->descendants);
 	end_scan(pairs->point);
@@ -489,6 +493,22 @@ lock_for_writing(HierPairs *pairs)
 }
 
 /*
+ * count_pair tells the counters of a pair that comes or goes.
+ */
+static void
+count_pair(HierPairs *pairs, const Datum *ancestor, int depth, bool added)
+{
+	int			sign = added ? 1 : -1;
+
+	if (pairs->counts == NULL)
+		return;
+	if (depth == 0)
+		dbp_counts_node(pairs->counts, ancestor, added);
+	else
+		dbp_counts_add(pairs->counts, ancestor, depth == 1 ? sign : 0, sign);
+}
+
+/*
  * dbp_pairs_delete deletes a pair that was read.
  */
 void
@@ -499,6 +519,7 @@ dbp_pairs_delete(HierPairs *pairs, const HierPair *pair, const Datum *ancestor,
 	TM_Result	result;
 
 	lock_for_writing(pairs);
+	count_pair(pairs, ancestor, pair->depth, false);
 	if (pairs->by_trigger)
 	{
 		delete_by_trigger(pairs, &pair->tid);
@@ -552,6 +573,7 @@ dbp_pairs_add(HierPairs *pairs, const Datum *ancestor, const Datum *descendant, 
 	waiting->ancestor = ancestor;
 	waiting->descendant = descendant;
 	waiting->depth = depth;
+	count_pair(pairs, ancestor, depth, true);
 }
 
 static void

@@ -235,6 +235,7 @@ build_twin(Rebuild *rebuild)
 	table_close(storage, NoLock);
 
 	rebuild->twin = *rebuild->state;
+	rebuild->twin.spec.counters = false;	/* repaired at the end */
 	rebuild->twin.storageid = twinid;
 	rebuild->cxt = make_context();
 	rebuild->hierarchy = load(rebuild, rebuild->cxt);
@@ -274,6 +275,8 @@ rebuild_closure(Oid relid, const char *closure)
 	if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONG_BUILD_MS))
 		follow_meanwhile(&rebuild);
 	swap(&rebuild);
+	if (rebuild.state->spec.counters)
+		(void) dbp_counts_repair(rebuild.state);
 	dbp_leave_owner(&scope);
 	MemoryContextDelete(rebuild.cxt);
 	table_close(target, NoLock);

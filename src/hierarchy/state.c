@@ -311,15 +311,18 @@ prepare(HierState *state, List *columns, List *where)
 	StringInfoData sql;
 	Oid			types[2 * HIER_MAX_KEY];
 	SPIPlanPtr	plan;
+	int			n = list_length(where);
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	append_columns(&sql, columns);
 	appendStringInfo(&sql, " FROM %s WHERE ", dbp_relation_name_by_oid(state->head.rootid));
-	append_conditions(&sql, &state->queue_type, where, 0, state->queue_type.n);
-	for (int i = 0; i < state->queue_type.n; i++)
+	append_conditions(&sql, &state->queue_type, where, 0, n);
+	for (int i = 0; i < list_length(columns) && state->spec.kind == HIER_GRAPH; i++)
+		appendStringInfo(&sql, " AND %s IS NOT NULL", quote_identifier(list_nth(columns, i)));
+	for (int i = 0; i < n; i++)
 		types[i] = state->queue_type.col[i].type;
-	plan = SPI_prepare(sql.data, state->queue_type.n, types);
+	plan = SPI_prepare(sql.data, n, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql.data,
 			 SPI_result_code_string(SPI_result));
@@ -470,6 +473,28 @@ dbp_hier_require_same_scope(HierState *state, const Datum *key)
 
 	if (state->unique_alone && look_up_alone(state, state->spec.parent, key, &found))
 		refuse_scopes(state, found, key);
+}
+
+/*
+ * dbp_hier_look_up_edge_into tells whether the table has an edge of a graph
+ * whose child is the given key.
+ */
+bool
+dbp_hier_look_up_edge_into(HierState *state, const Datum *key)
+{
+	DbpOwnerScope scope;
+	bool		found;
+
+	Assert(state->spec.kind == HIER_GRAPH);
+	SPI_connect();
+	dbp_enter_owner(&scope, dbp_relation_owner(state->head.rootid));
+	if (state->children == NULL)
+		state->children = prepare(state, state->spec.parent, state->spec.key);
+	run(state->children, key, 1);
+	found = SPI_processed > 0;
+	dbp_leave_owner(&scope);
+	SPI_finish();
+	return found;
 }
 
 /*

@@ -114,11 +114,14 @@ dbp_hier_repair(HierState *state, void *hierarchy, Snapshot snapshot, bool dry_r
 				ReturnSetInfo *result)
 {
 	Repair		repair = {state, result};
+	HierState	uncounted = *state;
 
+	/* Counts are repaired as a whole, for they may be wrong, too. */
+	uncounted.spec.counters = false;
 	repair.batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "dbpatterns repair",
 											 ALLOCSET_DEFAULT_SIZES);
 	if (!dry_run)
-		repair.pairs = dbp_pairs_open(state);
+		repair.pairs = dbp_pairs_open(&uncounted);
 	dbp_hier_require_whole(state)->compare(state, hierarchy, state->storageid, snapshot,
 										   repair_pair, &repair);
 	if (!dry_run)
@@ -154,6 +157,8 @@ repair_now(HierState *state, bool dry_run, ReturnSetInfo *result)
 	whole->require(state, hierarchy);
 	n = dbp_hier_repair(state, hierarchy, snapshot, dry_run, result);
 	UnregisterSnapshot(snapshot);
+	if (state->spec.counters && !dry_run)
+		(void) dbp_counts_repair(state);
 	dbp_leave_owner(&scope);
 	MemoryContextDelete(cxt);
 	return n;

@@ -95,7 +95,7 @@ INSERT INTO late VALUES (3, 4);
 :same
 COMMIT;
 :same
-SELECT * FROM below('late_closure') WHERE ancestor IN ('1', '3', '4');
+SELECT ancestor, count(*), max(depth) FROM late_closure WHERE ancestor < 5 GROUP BY 1 ORDER BY 1;
 
 -- No foreign key: an orphan counts as a root and is adopted when the parent
 -- comes, with all that is below it.

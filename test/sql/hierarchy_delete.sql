@@ -93,8 +93,8 @@ CREATE TABLE node (id int PRIMARY KEY, parent_id int REFERENCES node ON DELETE R
 INSERT INTO node TABLE rows;
 SELECT dbpatterns.closure_enable('node', 'parent_id');
 SELECT watch('node', '{parent_id}');
-SELECT refused('DELETE FROM node WHERE id = 31');
-SELECT refused('DELETE FROM node WHERE id IN (31, 62)');
+-- PostgreSQL 18 says it in other words.
+SELECT refused('DELETE FROM node WHERE id = 31') ~ '^23', refused('DELETE FROM node WHERE id IN (31, 62)') ~ '^23';
 :same
 DELETE FROM node WHERE id > 31;
 :same

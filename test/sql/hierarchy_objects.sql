@@ -119,7 +119,7 @@ DROP TABLE h;
 CREATE TABLE base (id int PRIMARY KEY, parent_id int);
 SELECT dbpatterns.closure_enable('base', 'parent_id');
 SELECT refused('CREATE TABLE derived (extra int) INHERITS (base)');
-CREATE TABLE derived (id int, parent_id int);
+CREATE TABLE derived (id int NOT NULL, parent_id int);
 SELECT refused('ALTER TABLE derived INHERIT base');
 CREATE TABLE base2 (id int PRIMARY KEY, parent_id int);
 CREATE TABLE derived2 (extra int) INHERITS (base2);
@@ -269,6 +269,7 @@ UPDATE gone SET parent_id = CASE id WHEN 3 THEN 1 WHEN 2 THEN 3 END WHERE id > 1
 SELECT relname, relpersistence, relnamespace::regnamespace = 't'::regnamespace AS beside FROM pg_class
  WHERE oid IN ('quick_closure'::regclass, 'pg_temp.gone_closure'::regclass) ORDER BY 1;
 ALTER TABLE quick SET LOGGED;
+SELECT relname, relpersistence FROM pg_class WHERE oid = 'quick_closure'::regclass;
 SELECT severity, object, problem, remedy FROM dbpatterns.closure_check('quick');
 -- Rows that leave a temporary table when the transaction ends fire no trigger.
 CREATE TEMP TABLE shortly (id int PRIMARY KEY, parent_id int) ON COMMIT DELETE ROWS;

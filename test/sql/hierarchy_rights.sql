@@ -47,6 +47,15 @@ SET ROLE regress_dbp_writer;
 SELECT refused('UPDATE node SET parent_id = 4 WHERE id = 1');
 RESET ROLE;
 
+-- The owner, who is no superuser, may repair it.
+SET ROLE regress_dbp_owner;
+DELETE FROM node_closure WHERE ancestor = 1 AND descendant = 4;
+SELECT * FROM dbpatterns.closure_sync('node');
+DELETE FROM node_closure WHERE ancestor = 1 AND descendant = 4;
+CALL dbpatterns.closure_rebuild('node');
+RESET ROLE;
+:same
+
 -- Row-level security, also forced upon the owner: parents that the writer does
 -- not see are parents.
 ALTER TABLE node ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

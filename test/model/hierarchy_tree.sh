@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+#
+# hierarchy_tree.sh: is a closure table what its tree says, whatever happens?
+#
+# First each kind of table (keys of several types and columns, every action of
+# foreign keys, none, deferred ones, partitions) gets random statements in one
+# session, with parts rolled back; hierarchy_tree.sql tells what is compared
+# after each of them.  Then sessions of all isolation levels change the same
+# tables at once, with savepoints, COPY and much contention; when all have
+# ended, the closure tables must be exact and the trees without a cycle, and
+# no error may have come up that such changes cannot run into.
+#
+# DBP_SEED repeats a run (what is done, not how sessions interleave); GROUPS_OF
+# sets how many groups of statements a kind gets, SESSIONS, ROUNDS and
+# TRANSACTIONS the size of the second part; KINDS names only some kinds.  The
+# server is found by the environment, the database has to be empty.  Ends with
+# `N passed, N failed`.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+SEED=${DBP_SEED:-$((RANDOM * 32768 + RANDOM))}
+GROUPS_OF=${GROUPS_OF:-70}
+SESSIONS=${SESSIONS:-4}
+ROUNDS=${ROUNDS:-4}
+TRANSACTIONS=${TRANSACTIONS:-200}
+KINDS=${KINDS:-plain cascade setnull setdefault soft late swap tenant loose part partfk}
+# What random changes may run into: unique, foreign and check violations, the
+# cycle among these, rows touched twice, serialization, deadlock, what follows
+# in the same transaction, a savepoint that is not there, TRUNCATE with
+# deferred checks waiting.
+ALLOWED='23505|23503|23514|21000|27000|40001|40P01|25P02|3B001|55006'
+passed=0
+failed=0
+scratch=$(mktemp -d)
+trap '[ -n "${KEEP:-}" ] || rm -rf "$scratch"' EXIT
+export PGOPTIONS='-c client_min_messages=warning -c deadlock_timeout=20ms'
+echo "DBP_SEED=$SEED GROUPS_OF=$GROUPS_OF SESSIONS=$SESSIONS ROUNDS=$ROUNDS TRANSACTIONS=$TRANSACTIONS"
+
+sql() { psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
+
+# check WHAT RESULT: anything but an empty result has failed.
+check()
+{
+	if [ -z "$2" ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		printf 'not ok: %s\n%s\n' "$1" "$2" | head -n 60
+	fi
+}
+
+# seed TEXT: a number from -1 to 1 that SEED and the text decide.
+seed() { cksum <<<"$SEED $1" | awk '{ print $1 % 100000 / 50000 - 1 }'; }
+
+# ---- one session ------------------------------------------------------------
+
+play()
+{
+	sql -c "SELECT FROM m.make('$1')" -c "SELECT FROM setseed($(seed "$1"))" -c "CALL m.play('$1', $GROUPS_OF)" 2>&1 || true
+}
+
+sql -f hierarchy_tree.sql
+running=0
+for kind in $KINDS; do
+	play "$kind" >"$scratch/$kind.play" &
+	running=$((running + 1))
+	[ $((running % SESSIONS)) != 0 ] || wait
+done
+wait
+for kind in $KINDS; do
+	check "$kind: one session" "$(cat "$scratch/$kind.play")$(sql -c "SELECT what, E'\n' || statement FROM m.failure WHERE kind = '$kind'")"
+	check "$kind: statements are accepted and cycles refused" "$(sql -c "
+		SELECT 'only: ' || coalesce(string_agg(outcome || ' ' || n, ', '), '')
+		  FROM (SELECT outcome, count(*) AS n FROM m.tally WHERE kind = '$kind' GROUP BY 1) x
+		HAVING NOT coalesce(bool_or(outcome = 'ok' AND n > 10), false) OR NOT coalesce(bool_or(outcome = 'cycle'), false)")"
+done
+
+# ---- several sessions ---------------------------------------------------------
+
+# transactions WHO: print the script of a session.
+transactions()
+{
+	local t n kind kinds
+
+	read -ra kinds <<<"$KINDS"
+	RANDOM=$(($(cksum <<<"$SEED $1" | cut -d ' ' -f 1) % 32768))
+	echo "\\set VERBOSITY sqlstate"
+	echo "SELECT FROM setseed($(seed "$1"));"
+	for t in $(seq "$TRANSACTIONS"); do
+		kind=${kinds[RANDOM % ${#kinds[@]}]}
+		case $((RANDOM % 10)) in
+			0|1|2) echo "BEGIN ISOLATION LEVEL REPEATABLE READ;" ;;
+			3|4) echo "BEGIN ISOLATION LEVEL SERIALIZABLE;" ;;
+			*) echo "BEGIN;" ;;
+		esac
+		for n in $(seq $((1 + RANDOM % 4))); do
+			case $((RANDOM % 8)) in
+				0) echo "SAVEPOINT s;"; statement "$kind"; echo "ROLLBACK TO s;" ;;
+				1) echo "SAVEPOINT s;"; statement "$kind"; echo "RELEASE s;" ;;
+				2)
+					case $kind in
+						plain|cascade|setdefault|soft|part|partfk)
+							printf 'COPY m.%s (id, parent_id) FROM stdin;\n%s\t%s\n%s\t%s\n\\.\n' "$kind" \
+								$((1 + RANDOM % 14)) $((1 + RANDOM % 14)) $((1 + RANDOM % 14)) '\N' ;;
+						*) statement "$kind" ;;
+					esac ;;
+				*) statement "$kind" ;;
+			esac
+			[ $((RANDOM % 2)) = 0 ] || echo "SELECT FROM pg_sleep(0.003);"
+		done
+		if [ $((RANDOM % 8)) = 0 ]; then echo "ROLLBACK;"; else echo "COMMIT;"; fi
+	done
+}
+
+statement() { printf "SELECT replace(m.statement('%s'), '@', 'm.%s') \\\\gexec\n" "$1" "$1"; }
+
+written=0
+for round in $(seq "$ROUNDS"); do
+	for session in $(seq "$SESSIONS"); do
+		transactions "$round.$session" >"$scratch/$round.$session.sql"
+	done
+	for session in $(seq "$SESSIONS"); do
+		psql -X -q -f "$scratch/$round.$session.sql" >/dev/null 2>"$scratch/$round.$session.err" </dev/null &
+	done
+	wait
+	for kind in $KINDS; do
+		check "$kind: $SESSIONS sessions, round $round" "$(sql -c "SELECT m.wrong('$kind', 'm.$kind', 'm.${kind}_closure')")"
+		written=$((written + $(sql -c "SELECT count(*) FROM m.${kind}_closure WHERE depth > 0")))
+	done
+done
+check "errors of sessions" "$(cat "$scratch"/*.err | grep -vE "^psql:[^ ]*: (ERROR:  ($ALLOWED)|WARNING:  25P01)\$" | sort | uniq -c || true)"
+check "there were trees" "$([ "$written" -gt 100 ] || echo "only $written pairs")"
+check "closure_check" "$(sql -c "SELECT * FROM dbpatterns.closure_check() WHERE severity = 'error'")"
+check "updates that move nothing" "$(for kind in $KINDS; do
+	sql -c "UPDATE m.$kind SET parent_id = parent_id" -c "SELECT m.wrong('$kind', 'm.$kind', 'm.${kind}_closure')"; done)"
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
