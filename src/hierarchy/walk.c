@@ -25,6 +25,7 @@
 #include "parser/parse_coerce.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
@@ -165,6 +166,8 @@ check_type(Walk *walk, Oid declared)
 			 errmsg("the key of table %s is of type %s, argument \"start\" of type %s",
 					dbp_relation_name_by_oid(walk->source->relid),
 					format_type_be(column->type), format_type_be(declared)),
+			 TypeCategory(column->type) == TYPCATEGORY_STRING ?
+			 errhint("Give it as ARRAY['...'], to get nodes as text[]; NULL::text[] for all roots.") :
 			 errhint("Cast the start, to get nodes of this type: start => ...::%s; NULL::%s for all roots.",
 					 format_type_be(column->type), format_type_be(column->type))));
 }
@@ -253,22 +256,98 @@ set_start(Walk *walk, FunctionCallInfo fcinfo, int argno)
 	return true;
 }
 
+/* ---- what calls of one place in a query share ---- */
+
+/* The arguments that say what is read and how: all the rest may vary. */
+static const int fixed_args[] = {0, 1, 3, 7};
+
+typedef struct Prepared
+{
+	Oid			userid;
+	Datum		args[lengthof(fixed_args)];
+	bool		nulls[lengthof(fixed_args)];
+	Walk		walk;			/* source and result only */
+} Prepared;
+
 /*
- * begin_walk reads the arguments, in walk->cxt.
+ * arg_typlen returns the length of the type of a fixed argument.
+ */
+static int16
+arg_typlen(FunctionCallInfo fcinfo, int argno)
+{
+	return argno == 0 ? (int16) sizeof(Oid) :
+		get_fn_expr_argtype(fcinfo->flinfo, argno) == NAMEOID ? NAMEDATALEN : -1;
+}
+
+/*
+ * prepare resolves the arguments that say what is read, in CurrentMemoryContext.
+ */
+static void
+prepare(Walk *walk, FunctionCallInfo fcinfo)
+{
+	List	   *parent;
+	List	   *key;
+
+	dbp_require_argument(fcinfo, 0, "target", "Name the table to walk.");
+	dbp_require_argument(fcinfo, 1, "parent", "Name the column that holds the parent's key.");
+	parent = dbp_hier_columns_argument(fcinfo, 1, "parent");
+	key = PG_ARGISNULL(3) ? NIL : dbp_column_list(PG_GETARG_ARRAYTYPE_P(3), "key");
+	walk->source = dbp_walk_source(PG_GETARG_OID(0), parent, key,
+								   PG_ARGISNULL(7) ? NULL : NameStr(*PG_GETARG_NAME(7)));
+	set_result(walk, fcinfo);
+}
+
+/*
+ * prepare_once does so once for all calls of a query that agree in these
+ * arguments, as those for each row of another table do: looking up columns and
+ * indexes takes longer than a short walk.
+ */
+static void
+prepare_once(Walk *walk, FunctionCallInfo fcinfo)
+{
+	Prepared   *prepared = fcinfo->flinfo->fn_extra;
+	bool		same = prepared != NULL && prepared->userid == GetUserId();
+	MemoryContext oldcxt;
+
+	for (int i = 0; same && i < lengthof(fixed_args); i++)
+	{
+		int			arg = fixed_args[i];
+		int16		typlen = arg_typlen(fcinfo, arg);
+
+		same = prepared->nulls[i] == PG_ARGISNULL(arg) &&
+			(PG_ARGISNULL(arg) || datumIsEqual(prepared->args[i], PG_GETARG_DATUM(arg),
+											   arg == 0, typlen));
+	}
+	if (!same)
+	{
+		oldcxt = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		fcinfo->flinfo->fn_extra = NULL;
+		prepared = palloc0(sizeof(Prepared));
+		prepared->userid = GetUserId();
+		prepare(&prepared->walk, fcinfo);
+		for (int i = 0; i < lengthof(fixed_args); i++)
+		{
+			int			arg = fixed_args[i];
+
+			prepared->nulls[i] = PG_ARGISNULL(arg);
+			if (!PG_ARGISNULL(arg))
+				prepared->args[i] = datumCopy(PG_GETARG_DATUM(arg), arg == 0,
+											  arg_typlen(fcinfo, arg));
+		}
+		fcinfo->flinfo->fn_extra = prepared;
+		MemoryContextSwitchTo(oldcxt);
+	}
+	*walk = prepared->walk;
+}
+
+/*
+ * begin_walk reads the arguments that may vary, in walk->cxt.
  */
 static void
 begin_walk(Walk *walk, FunctionCallInfo fcinfo)
 {
-	Oid			relid;
-	List	   *parent;
-	List	   *key;
 	bool		possible;
 
-	dbp_require_argument(fcinfo, 0, "target", "Name the table to walk.");
-	dbp_require_argument(fcinfo, 1, "parent", "Name the column that holds the parent's key.");
-	relid = PG_GETARG_OID(0);
-	parent = dbp_hier_columns_argument(fcinfo, 1, "parent");
-	key = PG_ARGISNULL(3) ? NIL : dbp_column_list(PG_GETARG_ARRAYTYPE_P(3), "key");
 	walk->up = dbp_choose_argument(fcinfo, 4, "direction", "down", "up");
 	walk->max_depth = PG_ARGISNULL(5) ? PG_INT32_MAX : PG_GETARG_INT32(5);
 	if (walk->max_depth < 0)
@@ -278,10 +357,6 @@ begin_walk(Walk *walk, FunctionCallInfo fcinfo)
 				 errhint("Give 0 for the start alone, or NULL for no limit.")));
 	walk->breadth = dbp_choose_argument(fcinfo, 6, "search", "depth", "breadth");
 	walk->path = !PG_ARGISNULL(8) && PG_GETARG_BOOL(8);
-
-	walk->source = dbp_walk_source(relid, parent, key,
-								   PG_ARGISNULL(7) ? NULL : NameStr(*PG_GETARG_NAME(7)));
-	set_result(walk, fcinfo);
 	possible = set_start(walk, fcinfo, 2);
 	if (!possible)
 	{
@@ -307,6 +382,7 @@ materialize(FunctionCallInfo fcinfo)
 	Datum		values[RESULT_COLUMNS];
 	bool		nulls[RESULT_COLUMNS] = {false, false, false, true, false};
 
+	prepare_once(walk, fcinfo);
 	walk->cxt = cxt;
 	begin_walk(walk, fcinfo);
 
@@ -346,6 +422,7 @@ one_row(FunctionCallInfo fcinfo)
 		context = SRF_FIRSTCALL_INIT();
 		oldcxt = MemoryContextSwitchTo(context->multi_call_memory_ctx);
 		walk = palloc0(sizeof(Walk));
+		prepare(walk, fcinfo);
 		walk->cxt = CurrentMemoryContext;
 		walk->lazy = true;
 		begin_walk(walk, fcinfo);
@@ -382,8 +459,9 @@ one_row(FunctionCallInfo fcinfo)
  * Raises 22004 (target or parent is NULL), 42701 (a column named twice), 22023
  * (bad value), what dbp_walk_source raises, 42804 (start is not of the key's
  * type), 22004, 22023 and 22P02 (start in text), 23505 (a deferred key occurs
- * twice), 54000 (more than 2^30 rows).  Locks ACCESS SHARE on target.  Runs
- * as the caller and sees what a query in its place would.
+ * twice), 54000 (more than 2^30 rows), 55000 (table altered between two rows of
+ * a cursor).  Locks ACCESS SHARE on target.  Runs as the caller and sees what a
+ * query in its place would.
  */
 Datum
 dbpatterns_adjacency_walk(PG_FUNCTION_ARGS)

@@ -73,6 +73,9 @@ typedef struct WalkSource
 	AttrNumber	parent[HIER_MAX_KEY];
 	AttrNumber	order;			/* 0: siblings are not ordered */
 	AttrNumber	last;			/* greatest of all these */
+	int			nused;			/* all these, with their types */
+	AttrNumber	used[2 * HIER_MAX_KEY + 1];
+	Oid			used_type[2 * HIER_MAX_KEY + 1];
 	Oid			order_operator; /* < */
 	Oid			order_collation;
 	int16		order_typlen;

@@ -60,41 +60,39 @@ constant(List *args, int argno, Datum *value, bool *isnull)
 }
 
 /*
- * parent_column returns the last of the parent columns: in a composite key,
- * those before it are what many nodes share.
+ * parent_columns returns the names of the parent columns; NIL if they cannot be
+ * made out.
  */
-static AttrNumber
-parent_column(Oid relid, Const *argument)
+static List *
+parent_columns(Const *argument)
 {
-	char	   *column;
-	char	   *end;
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+	List	   *names = NIL;
 
 	if (argument->consttype == NAMEOID)
 	{
-		column = pstrdup(NameStr(*DatumGetName(argument->constvalue)));
-		if (column[0] == '{')
-		{
-			end = strrchr(column, '}');
-			if (end == NULL)
-				return InvalidAttrNumber;
-			*end = '\0';
-			end = strrchr(column, ',');
-			column = end != NULL ? end + 1 : column + 1;
-		}
-	}
-	else
-	{
-		ArrayType  *array = DatumGetArrayTypeP(argument->constvalue);
-		Datum	   *values;
-		bool	   *nulls;
-		int			n;
+		char	   *text = pstrdup(NameStr(*DatumGetName(argument->constvalue)));
 
-		deconstruct_array(array, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &values, &nulls, &n);
-		if (n == 0 || nulls[n - 1])
-			return InvalidAttrNumber;
-		column = NameStr(*DatumGetName(values[n - 1]));
+		if (text[0] != '{')
+			return list_make1(text);
+		if (text[strlen(text) - 1] != '}' || strpbrk(text, "\"\\ ") != NULL)
+			return NIL;
+		text[		strlen(text) - 1] = '\0';
+
+		for (char *name = strtok(text +1, ","); name != NULL; name = strtok(NULL, ","))
+			names = lappend(names, name);
+		return names;
 	}
-	return get_attnum(relid, column);
+	deconstruct_array(DatumGetArrayTypeP(argument->constvalue), NAMEOID, NAMEDATALEN, false,
+					  TYPALIGN_CHAR, &values, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (!nulls[i])
+			names = lappend(names, NameStr(*DatumGetName(values[i])));
+	}
+	return names;
 }
 
 /*
@@ -200,8 +198,8 @@ dbpatterns_adjacency_walk_rows(PG_FUNCTION_ARGS)
 	bool		all_roots;
 	bool		up;
 	double		max_depth = 1e9;
-	AttrNumber	column;
-	Tree		tree;
+	ListCell   *lc;
+	Tree		tree = {0};
 
 	if (!IsA(request, SupportRequestRows) || !IsA(request->node, FuncExpr))
 		PG_RETURN_POINTER(NULL);
@@ -210,8 +208,18 @@ dbpatterns_adjacency_walk_rows(PG_FUNCTION_ARGS)
 		!constant(args, 0, &target, &isnull) || isnull ||
 		!constant(args, 1, &parent, &isnull) || isnull)
 		PG_RETURN_POINTER(NULL);
-	column = parent_column(DatumGetObjectId(target), list_nth(args, 1));
-	if (column == InvalidAttrNumber || !look_at(DatumGetObjectId(target), column, &tree))
+	/* Of several columns, that counts which tells most parents apart. */
+	foreach(lc, parent_columns(list_nth(args, 1)))
+	{
+		AttrNumber	column = get_attnum(DatumGetObjectId(target), lfirst(lc));
+		Tree		seen;
+
+		if (column == InvalidAttrNumber || !look_at(DatumGetObjectId(target), column, &seen))
+			PG_RETURN_POINTER(NULL);
+		if (seen.inner > tree.inner)
+			tree = seen;
+	}
+	if (tree.inner == 0)
 		PG_RETURN_POINTER(NULL);
 
 	all_roots = constant(args, 2, &value, &isnull) && isnull;

@@ -270,7 +270,7 @@ check_select(WalkSource *source, const AttrNumber *attnums, int n)
 static void
 choose_way(WalkSource *source)
 {
-	AttrNumber	used[2 * HIER_MAX_KEY + 1];
+	AttrNumber *used = source->used;
 	int			n = source->type.n;
 	int			nused = 0;
 	double		rows = source->rel->rd_rel->reltuples;
@@ -283,6 +283,7 @@ choose_way(WalkSource *source)
 	}
 	if (source->order != 0)
 		used[nused++] = source->order;
+	source->nused = nused;
 	check_select(source, used, nused);
 
 	source->direct = source->rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE &&
@@ -290,6 +291,7 @@ choose_way(WalkSource *source)
 	for (int i = 0; i < nused; i++)
 	{
 		source->last = Max(source->last, used[i]);
+		source->used_type[i] = TupleDescAttr(RelationGetDescr(source->rel), used[i] - 1)->atttypid;
 		if (TupleDescAttr(RelationGetDescr(source->rel), used[i] - 1)->attgenerated ==
 			ATTRIBUTE_GENERATED_VIRTUAL)
 			source->direct = false;
@@ -350,6 +352,26 @@ dbp_walk_source(Oid relid, List *parent, List *key, const char *order_by)
 }
 
 /*
+ * require_same raises 55000 if a column is not what it was when the walk began:
+ * between two rows of a cursor, its own transaction may have altered the table.
+ */
+static void
+require_same(WalkSource *source)
+{
+	for (int i = 0; i < source->nused; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(source->rel), source->used[i] - 1);
+
+		if (att->attisdropped || att->atttypid != source->used_type[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table %s was altered while it was walked",
+							dbp_relation_name(source->rel)),
+					 errhint("Begin the walk again.")));
+	}
+}
+
+/*
  * dbp_walk_open prepares for reading; nothing stays open after dbp_walk_close
  * but the lock.  The memory context stays the same.
  */
@@ -359,6 +381,7 @@ dbp_walk_open(WalkSource *source)
 	MemoryContext cxt = CurrentMemoryContext;
 
 	source->rel = relation_open(source->relid, AccessShareLock);
+	require_same(source);
 	if (!source->direct)
 		SPI_connect();
 	MemoryContextSwitchTo(cxt);

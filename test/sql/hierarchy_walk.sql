@@ -57,6 +57,16 @@ WITH x AS (INSERT INTO node VALUES (12, 3, 1, 'new') RETURNING id)
 SELECT node, x.id FROM x, dbpatterns.adjacency_walk('node', 'up', 3);
 ROLLBACK;
 
+BEGIN;
+DECLARE c CURSOR FOR SELECT dbpatterns.adjacency_walk('node', 'up', 1, order_by => 'pos');
+FETCH 2 FROM c;
+ALTER TABLE node ALTER COLUMN up TYPE text;
+FETCH ALL FROM c;
+ROLLBACK;
+-- Other arguments in each call.
+SELECT a, n, w.node, w.parent FROM (VALUES ('node', 'up', 'pos', 1), ('node', 'up', 'name', 2), ('node', 'up', NULL, 3)) x (t, a, o, n),
+       dbpatterns.adjacency_walk(t::regclass, a::name, n, order_by => o::name, max_depth => 1) w;
+
 -- Types of keys.  The start says which one comes back.
 CREATE TABLE typed (s smallint UNIQUE NOT NULL, s_up smallint, u uuid UNIQUE NOT NULL, u_up uuid,
                     t text UNIQUE NOT NULL, t_up text, v varchar(9) UNIQUE NOT NULL, v_up varchar(9),
@@ -106,7 +116,9 @@ INSERT INTO big_desc TABLE big;
 CREATE INDEX ON big (up) WHERE up IS NOT NULL;
 CREATE INDEX ON big_desc (up DESC);
 CREATE INDEX ON big_part (up);
-ANALYZE big, big_none, big_part, big_desc;
+CREATE TABLE big_two AS SELECT id, 0 AS tenant, up, pos FROM big;
+ALTER TABLE big_two ADD PRIMARY KEY (id, tenant);
+ANALYZE big, big_none, big_part, big_desc, big_two;
 CREATE FUNCTION digest(target regclass, start bigint, search text DEFAULT 'depth', OUT rows bigint, OUT deepest int, OUT md5 text)
 LANGUAGE sql AS $$
     SELECT count(*), max(depth), substr(md5(string_agg(format('%s<%s', node, parent), ',' ORDER BY n)), 1, 8)
@@ -135,7 +147,8 @@ BEGIN
 END $$;
 SELECT arguments, expected(format('SELECT * FROM dbpatterns.adjacency_walk(%s)', arguments)) FROM unnest(ARRAY[
     '''big'', ''up''', '''big'', ''up'', max_depth => 2', '''big'', ''up'', 1', '''big'', ''up'', 1, max_depth => 1',
-    '''big'', ''up'', 4000, direction => ''up''', '''big_part'', ''up''', '''node'', ''up''']) AS arguments;
+    '''big'', ''up'', 4000, direction => ''up''', '''big_part'', ''up''', '''node'', ''up''',
+    '''big_two'', ''{up,tenant}'', NULL::text[]', '''big_two'', ''{up,tenant}'', ARRAY[''1'', ''0'']']) AS arguments;
 
 -- A chain that is deep, and a node with many children.
 CREATE TABLE chain (id int PRIMARY KEY, up int);
@@ -228,6 +241,11 @@ CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 CREATE DOMAIN guid AS uuid;
 SELECT node, pg_typeof(node) FROM dbpatterns.adjacency_walk('node', 'up', 3::positive);
 SELECT refused($$SELECT dbpatterns.adjacency_walk('typed', 'u_up', NULL::guid, key => '{u}')$$);
+-- Text with blanks that do not count would not come back as such.
+CREATE TABLE short (id char(3) PRIMARY KEY, up char(3));
+INSERT INTO short VALUES ('a', NULL), ('b', 'a');
+SELECT refused($$SELECT dbpatterns.adjacency_walk('short', 'up', 'a')$$);
+SELECT node, parent FROM dbpatterns.adjacency_walk('short', 'up', ARRAY['a']);
 SELECT refused(format('SELECT dbpatterns.adjacency_cycles(%s)', arguments)) FROM unnest(ARRAY[
     'NULL, ''up''', '''node'', NULL::name', '''node'', ''none''', '''node_view'', ''up''']) AS arguments;
 
