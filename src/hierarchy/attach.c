@@ -246,12 +246,11 @@ refuse_cycle(Flush *flush, Work *work)
 	{
 		int			before = flush->queue->ntouched;
 
-		dbp_hier_widen(state);
 		foreach(lc, path)
 		{
 			HierTouched *touched = dbp_hier_touch(flush->queue, lfirst(lc), &found);
 
-			touched->known = touched->inserted = false;
+			touched->known = false;
 		}
 		if (flush->queue->ntouched == before && flush->again)
 			ereport(ERROR,

@@ -88,13 +88,11 @@ touch_removed(HierState *state, TupleTableSlot *slot, HeapTuple tuple)
 	touched = dbp_hier_touch(queue, key, &found);
 	touched->known = !found && state->spec.kind != HIER_GRAPH &&
 		went_after_flush(state, slot, tuple);
-	touched->inserted = false;
 	touched->exists = false;
 }
 
 static void
-touch_present(HierState *state, Relation rel, TupleTableSlot *slot, HeapTuple tuple,
-			  bool is_insert)
+touch_present(HierState *state, Relation rel, TupleTableSlot *slot, HeapTuple tuple)
 {
 	HierQueue  *queue = dbp_hier_queue(state);
 	Datum		key[2 * HIER_MAX_KEY];
@@ -114,7 +112,6 @@ touch_present(HierState *state, Relation rel, TupleTableSlot *slot, HeapTuple tu
 	}
 	touched = dbp_hier_touch(queue, key, &found);
 	touched->known = !found && is_newest(slot, tuple);
-	touched->inserted = touched->known && is_insert && !dbp_hier_is_widened(state);
 	touched->exists = true;
 	touched->parent = NULL;
 	if (touched->known && read_parent(state, slot, parent))
@@ -151,7 +148,7 @@ touch_row(HierState *state, TriggerData *data)
 
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
-		touch_present(state, data->tg_relation, data->tg_trigslot, data->tg_trigtuple, true);
+		touch_present(state, data->tg_relation, data->tg_trigslot, data->tg_trigtuple);
 		queue->inserts = true;
 	}
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
@@ -162,7 +159,7 @@ touch_row(HierState *state, TriggerData *data)
 	else if (!is_unchanged(state, data))
 	{
 		touch_removed(state, data->tg_trigslot, data->tg_trigtuple);
-		touch_present(state, data->tg_relation, data->tg_newslot, data->tg_newtuple, false);
+		touch_present(state, data->tg_relation, data->tg_newslot, data->tg_newtuple);
 		queue->updates = true;
 	}
 	dbp_hier_flush_chunk(state);

@@ -160,7 +160,6 @@ typedef struct HierTouched
 	HierMapEntry head;			/* MUST BE FIRST */
 	bool		known;			/* exists and parent are those of the table */
 	bool		exists;
-	bool		inserted;		/* by the row that the queue knows: not stored yet */
 	bool		carried;		/* set by a flush that leaves it to the next one */
 	Datum	   *parent;			/* NULL: a root, or an edge */
 	void	   *work;			/* for the flush */
@@ -195,8 +194,6 @@ extern HierQueue *dbp_hier_queue(HierState *state);
 extern HierTouched *dbp_hier_touch(HierQueue *queue, const Datum *key, bool *found);
 extern void dbp_hier_require_known(HierState *state, HierQueue *queue, HierTouched *touched);
 extern void dbp_hier_remember_orphan(HierState *state, const Datum *key);
-extern void dbp_hier_widen(HierState *state);
-extern bool dbp_hier_is_widened(HierState *state);
 extern bool dbp_hier_has_orphans(HierState *state);
 extern void dbp_hier_flush(HierState *state);
 extern void dbp_hier_flush_chunk(HierState *state);

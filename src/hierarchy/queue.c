@@ -49,7 +49,6 @@ typedef struct Pending
 	int			flush_at;		/* flush when it holds so many, if it may be */
 	bool		flushed;
 	CommandId	flushed_by;		/* command of the last flush */
-	bool		widened;		/* a flush has taken nodes before their rows came */
 	MemoryContext orphan_cxt;	/* NULL: there are none */
 	HierMap    *orphans;		/* nodes placed as roots for want of their parent */
 	struct Pending *next;
@@ -196,27 +195,6 @@ dbp_hier_remember_orphan(HierState *state, const Datum *key)
 }
 
 /*
- * dbp_hier_widen says that a flush takes nodes that no row has told it of: what
- * comes from now on may be stored already.
- */
-void
-dbp_hier_widen(HierState *state)
-{
-	get_pending(state)->widened = true;
-}
-
-/*
- * dbp_hier_is_widened tells whether a flush has done so.
- */
-bool
-dbp_hier_is_widened(HierState *state)
-{
-	Pending    *pending = find_pending(state->storageid);
-
-	return pending != NULL && pending->widened;
-}
-
-/*
  * dbp_hier_has_orphans tells whether this transaction left nodes without their
  * parent.
  */
@@ -248,7 +226,6 @@ carry_over(Pending *pending, HierState *state, HierQueue *old)
 		queue = get_queue(pending, state);
 		to = dbp_hier_touch(queue, from->head.key, &found);
 		to->known = from->known && !found;
-		to->inserted = from->inserted && !found;
 		to->exists = from->exists;
 		if (from->parent != NULL)
 		{
@@ -427,7 +404,7 @@ at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 		else
 		{
 			for (int i = 0; i < queue->ntouched; i++)
-				queue->touched[i]->known = queue->touched[i]->inserted = false;
+				queue->touched[i]->known = false;
 		}
 	}
 }

@@ -126,8 +126,6 @@ touch_children(Flush *flush, Work *work)
 
 	if (work->change == CHANGE_NEW)
 		dbp_hier_require_same_scope(flush->state, touched->head.key);
-	if (children != NIL)
-		dbp_hier_widen(flush->state);
 	foreach(lc, children)
 	{
 		bool		found;
@@ -145,7 +143,7 @@ classify_node(Flush *flush, Work *work)
 {
 	HierState  *state = flush->state;
 	HierTouched *touched = work->touched;
-	HierPairList above = {0};
+	HierPairList above;
 	const HierPair *old_parent;
 	MemoryContext oldcxt;
 	bool		stored;
@@ -161,8 +159,7 @@ classify_node(Flush *flush, Work *work)
 	}
 
 	oldcxt = MemoryContextSwitchTo(flush->row_cxt);
-	if (!touched->inserted || flush->again)
-		dbp_pairs_ancestors(flush->pairs, touched->head.key, &above);
+	dbp_pairs_ancestors(flush->pairs, touched->head.key, &above);
 	stored = above.n > 0;
 	old_parent = pair_at(&above, 1);
 	same = work->parent == NULL ? old_parent == NULL :
@@ -261,10 +258,12 @@ lock_trees(Flush *flush)
 static bool
 guess_tree(Flush *flush)
 {
-	HierTouched *touched = flush->queue->touched[0];
+	HierQueue  *queue = flush->queue;
 
-	return flush->state->has_guess && flush->queue->ntouched == 1 && touched->inserted &&
-		touched->parent != NULL && !flush->state->spec.counters &&
+	/* A move wants its trees exclusively, and not shared before. */
+	return flush->state->has_guess && queue->ntouched == 1 && queue->inserts &&
+		!queue->updates && !queue->deletes && !flush->state->spec.counters &&
+		queue->touched[0]->parent != NULL &&
 		dbp_hier_lock_guess(flush->state, flush->state->guess);
 }
 
