@@ -29,6 +29,7 @@
 #include "core/names.h"
 #include "core/trigger.h"
 #include "hierarchy/hierarchy.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -241,6 +242,27 @@ carry_over(Pending *pending, HierState *state, HierQueue *old)
 }
 
 /*
+ * is_restoring tells whether this session is a restore which has not made the
+ * indexes of a hierarchy's storage yet: triggers of partitioned tables can come
+ * before the rows of partitions.  What is in the storage by then, or comes, is
+ * right for all rows that come.  Only pg_dump's scripts switch both settings
+ * off.
+ */
+static bool
+is_restoring(HierState *state)
+{
+	Relation	storage;
+	List	   *indexes;
+
+	if (row_security || check_function_bodies)
+		return false;
+	storage = table_open(state->storageid, AccessShareLock);
+	indexes = RelationGetIndexList(storage);
+	table_close(storage, NoLock);
+	return list_length(indexes) < 2;
+}
+
+/*
  * flush_pending brings a hierarchy in line with its table.
  */
 static void
@@ -271,7 +293,8 @@ flush_pending(Pending *pending, bool final)
 	pending->flushed = true;
 	pending->flushed_by = GetCurrentCommandId(true);
 	oldcxt = MemoryContextSwitchTo(queue->cxt);
-	flushes[state->spec.kind] (state, queue);
+	if (!is_restoring(state))
+		flushes[state->spec.kind] (state, queue);
 	MemoryContextSwitchTo(oldcxt);
 	if (!final)
 		carry_over(pending, state, queue);

@@ -115,23 +115,26 @@ find_parent(Flush *flush, const Datum *key)
 }
 
 /*
- * touch_children touches the nodes in the table whose parent is the given one.
+ * touch_children touches the nodes in the table whose parent is the given one,
+ * but for those that are not stored: their own rows will tell of them.
  */
 static void
 touch_children(Flush *flush, Work *work)
 {
-	HierTouched *touched = work->touched;
-	List	   *children = dbp_hier_look_up_children(flush->state, touched->head.key);
+	HierState  *state = flush->state;
+	Datum	   *key = work->touched->head.key;
 	ListCell   *lc;
 
 	if (work->change == CHANGE_NEW)
-		dbp_hier_require_same_scope(flush->state, touched->head.key);
-	foreach(lc, children)
+		dbp_hier_require_same_scope(state, key);
+	foreach(lc, dbp_hier_look_up_children(state, key))
 	{
+		HierPair	self;
 		bool		found;
 
 		/* It looks up itself whose child it is by then. */
-		(void) dbp_hier_touch(flush->queue, lfirst(lc), &found);
+		if (dbp_pairs_find(flush->pairs, lfirst(lc), lfirst(lc), &self))
+			(void) dbp_hier_touch(flush->queue, lfirst(lc), &found);
 	}
 }
 
