@@ -80,20 +80,20 @@ done
 # transactions WHO: print the script of a session.
 transactions()
 {
-	local t n kind kinds
+	local _ kind kinds
 
 	read -ra kinds <<<"$KINDS"
 	RANDOM=$(($(cksum <<<"$SEED $1" | cut -d ' ' -f 1) % 32768))
 	echo "\\set VERBOSITY sqlstate"
 	echo "SELECT FROM setseed($(seed "$1"));"
-	for t in $(seq "$TRANSACTIONS"); do
+	for _ in $(seq "$TRANSACTIONS"); do
 		kind=${kinds[RANDOM % ${#kinds[@]}]}
 		case $((RANDOM % 10)) in
 			0|1|2) echo "BEGIN ISOLATION LEVEL REPEATABLE READ;" ;;
 			3|4) echo "BEGIN ISOLATION LEVEL SERIALIZABLE;" ;;
 			*) echo "BEGIN;" ;;
 		esac
-		for n in $(seq $((1 + RANDOM % 4))); do
+		for _ in $(seq $((1 + RANDOM % 4))); do
 			case $((RANDOM % 8)) in
 				0) echo "SAVEPOINT s;"; statement "$kind"; echo "ROLLBACK TO s;" ;;
 				1) echo "SAVEPOINT s;"; statement "$kind"; echo "RELEASE s;" ;;
