@@ -129,6 +129,20 @@ for round in $(seq "$ROUNDS"); do
 	done
 done
 check "errors of sessions" "$(cat "$scratch"/*.err | grep -vE "^psql:[^ ]*: (ERROR:  ($ALLOWED)|WARNING:  25P01)\$" | sort | uniq -c || true)"
+
+# Loads into more trees than have a lock each wait for one another.
+sql -c "CREATE TABLE m.forest (id int PRIMARY KEY, parent_id int REFERENCES m.forest)" \
+	-c "CREATE INDEX ON m.forest (parent_id)" \
+	-c "SELECT FROM dbpatterns.closure_enable('m.forest', 'parent_id')" \
+	-c "INSERT INTO m.forest SELECT i FROM generate_series(1, 300) i"
+for session in $(seq "$SESSIONS"); do
+	sql -c "INSERT INTO m.forest SELECT $session * 10000 + i, i % 300 + 1 FROM generate_series(1, 5000) i" \
+		>"$scratch/$session.load" 2>&1 &
+done
+wait
+check "loads into many trees at once" "$(cat "$scratch"/*.load)"
+check "all of it is there" "$(sql -c "SELECT count(*), max(depth) FROM m.forest_closure
+	HAVING count(*) <> 300 + $SESSIONS * 10000 OR max(depth) <> 1")"
 check "there were trees" "$([ "$written" -gt 100 ] || echo "only $written pairs")"
 check "closure_check" "$(sql -c "SELECT * FROM dbpatterns.closure_check() WHERE severity = 'error'")"
 check "updates that move nothing" "$(for kind in $KINDS; do
