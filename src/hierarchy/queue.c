@@ -31,6 +31,7 @@
 #include "hierarchy/hierarchy.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 /*

@@ -19,7 +19,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 SEED=${DBP_SEED:-$((RANDOM * 32768 + RANDOM))}
-GROUPS_OF=${GROUPS_OF:-70}
+GROUPS_OF=${GROUPS_OF:-160}
 SESSIONS=${SESSIONS:-4}
 ROUNDS=${ROUNDS:-4}
 TRANSACTIONS=${TRANSACTIONS:-200}
@@ -80,20 +80,20 @@ done
 # transactions WHO: print the script of a session.
 transactions()
 {
-	local t n kind kinds
+	local _ kind kinds
 
 	read -ra kinds <<<"$KINDS"
 	RANDOM=$(($(cksum <<<"$SEED $1" | cut -d ' ' -f 1) % 32768))
 	echo "\\set VERBOSITY sqlstate"
 	echo "SELECT FROM setseed($(seed "$1"));"
-	for t in $(seq "$TRANSACTIONS"); do
+	for _ in $(seq "$TRANSACTIONS"); do
 		kind=${kinds[RANDOM % ${#kinds[@]}]}
 		case $((RANDOM % 10)) in
 			0|1|2) echo "BEGIN ISOLATION LEVEL REPEATABLE READ;" ;;
 			3|4) echo "BEGIN ISOLATION LEVEL SERIALIZABLE;" ;;
 			*) echo "BEGIN;" ;;
 		esac
-		for n in $(seq $((1 + RANDOM % 4))); do
+		for _ in $(seq $((1 + RANDOM % 4))); do
 			case $((RANDOM % 8)) in
 				0) echo "SAVEPOINT s;"; statement "$kind"; echo "ROLLBACK TO s;" ;;
 				1) echo "SAVEPOINT s;"; statement "$kind"; echo "RELEASE s;" ;;
@@ -129,6 +129,20 @@ for round in $(seq "$ROUNDS"); do
 	done
 done
 check "errors of sessions" "$(cat "$scratch"/*.err | grep -vE "^psql:[^ ]*: (ERROR:  ($ALLOWED)|WARNING:  25P01)\$" | sort | uniq -c || true)"
+
+# Loads into more trees than have a lock each wait for one another.
+sql -c "CREATE TABLE m.forest (id int PRIMARY KEY, parent_id int REFERENCES m.forest)" \
+	-c "CREATE INDEX ON m.forest (parent_id)" \
+	-c "SELECT FROM dbpatterns.closure_enable('m.forest', 'parent_id')" \
+	-c "INSERT INTO m.forest SELECT i FROM generate_series(1, 300) i"
+for session in $(seq "$SESSIONS"); do
+	sql -c "INSERT INTO m.forest SELECT $session * 10000 + i, i % 300 + 1 FROM generate_series(1, 5000) i" \
+		>"$scratch/$session.load" 2>&1 &
+done
+wait
+check "loads into many trees at once" "$(cat "$scratch"/*.load)"
+check "all of it is there" "$(sql -c "SELECT count(*), max(depth) FROM m.forest_closure
+	HAVING count(*) <> 300 + $SESSIONS * 10000 OR max(depth) <> 1")"
 check "there were trees" "$([ "$written" -gt 100 ] || echo "only $written pairs")"
 check "closure_check" "$(sql -c "SELECT * FROM dbpatterns.closure_check() WHERE severity = 'error'")"
 check "updates that move nothing" "$(for kind in $KINDS; do

@@ -120,7 +120,7 @@ check_restored('apart', 'apart');
 
 # Data with triggers enabled: pairs that the triggers made already are in the
 # way of those in the dump, unless closure tables are left out of it.
-$node->command_ok([ 'pg_dump', '-a', (map { ('-T', $_) } '*_closure', '"soft tree"', 'part_mentors', '"odd Schema"."*_closure"'), '-f', "$dir/fired.sql", $node->connstr('old') ],
+$node->command_ok([ 'pg_dump', '-a', (map { ('-T', $_) } '*_closure', '"soft tree"', 'part_mentors', '"odd Schema".*_closure'), '-f', "$dir/fired.sql", $node->connstr('old') ],
 	'data dump without closure tables');
 $node->safe_psql('postgres', 'CREATE DATABASE fired');
 $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/schema.sql", $node->connstr('fired') ], 'restore of schema');
@@ -137,11 +137,11 @@ is($node->safe_psql('custom', $facts{'pairs of "soft tree"'}), $wanted{'pairs of
 
 # Schema and data with triggers enabled and the closure in the dump as well.
 $node->command_ok([ 'pg_dump', '-a', '-f', "$dir/both.sql", $node->connstr('old') ], 'data dump');
-$node->safe_psql('postgres', 'CREATE DATABASE both');
-$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/schema.sql", $node->connstr('both') ], 'restore of schema');
-my ($stdout, $stderr) = run_command([ 'psql', '-X', '-q', '-f', "$dir/both.sql", $node->connstr('both') ]);
+$node->safe_psql('postgres', 'CREATE DATABASE doubled');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/schema.sql", $node->connstr('doubled') ], 'restore of schema');
+my ($stdout, $stderr) = run_command([ 'psql', '-X', '-q', '-f', "$dir/both.sql", $node->connstr('doubled') ]);
 note($stderr);
-is($node->safe_psql('both', q{SELECT count(*) FROM dbpatterns.closure_check() WHERE severity = 'error'}), '0',
+is($node->safe_psql('doubled', q{SELECT count(*) FROM dbpatterns.closure_check() WHERE severity = 'error'}), '0',
 	'where triggers make the pairs and the dump brings them too, the closure tables are exact');
 
 # A second generation: what was restored can be dumped and restored again.

@@ -14,7 +14,7 @@ my $children = $ENV{DBP_CHILDREN} || 100_000;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf',
-	"shared_buffers = '64MB'\nfsync = off\nautovacuum = off\nmax_wal_size = '8GB'\nwal_level = minimal\nmax_wal_senders = 0\nsynchronous_commit = off\nmax_locks_per_transaction = 10\nmax_connections = 20");
+	"shared_buffers = '64MB'\nfsync = off\nautovacuum = off\nmax_wal_size = '8GB'\nwal_level = minimal\nmax_wal_senders = 0\nsynchronous_commit = off\nmax_locks_per_transaction = 10\nmax_connections = 20\nmax_prepared_transactions = 5");
 $node->start;
 sub sql { return $node->safe_psql('postgres', shift); }
 
@@ -106,6 +106,32 @@ is(sql('SELECT ancestor, count(*), max(depth) FROM wide_closure WHERE ancestor <
 $node->stop('immediate');
 $node->start;
 is(sql(q{SELECT count(*) FROM dbpatterns.closure_check('wide') WHERE severity = 'error'}), '0', 'what is committed survives a crash exactly');
+
+# A prepared transaction keeps its trees locked, across a restart, too.
+sql(q{
+	CREATE TABLE two (id int PRIMARY KEY, parent_id int);
+	CREATE INDEX ON two (parent_id);
+	SELECT dbpatterns.closure_enable('two', 'parent_id');
+	INSERT INTO two VALUES (1, NULL), (2, 1), (3, 2), (4, 1), (10, NULL);
+	BEGIN;
+	UPDATE two SET parent_id = 4 WHERE id = 2;
+	SAVEPOINT s;
+	INSERT INTO two VALUES (5, 3);
+	ROLLBACK TO s;
+	INSERT INTO two VALUES (6, 3), (7, 8);
+	PREPARE TRANSACTION 'moved';
+	BEGIN;
+	INSERT INTO two VALUES (20, 10);
+	PREPARE TRANSACTION 'undone';
+});
+$node->restart;
+like(refused(q{SET lock_timeout = '100ms'; UPDATE two SET parent_id = 3 WHERE id = 4}), qr/lock timeout/, 'a prepared move keeps its tree locked');
+like(refused(q{SET lock_timeout = '100ms'; UPDATE two SET parent_id = 2 WHERE id = 10}), qr/lock timeout/, 'a prepared leaf, too');
+sql("COMMIT PREPARED 'moved'; ROLLBACK PREPARED 'undone'");
+like(refused('UPDATE two SET parent_id = 3 WHERE id = 4'), qr/would be below itself/, 'when it is committed its moves count');
+sql('INSERT INTO two VALUES (8, 10); UPDATE two SET parent_id = 10 WHERE id = 1');
+is(sql('SELECT count(*), max(depth) FROM two_closure'), '26|5', 'and all goes on');
+is(sql(q{SELECT count(*) FROM dbpatterns.closure_check('two') WHERE severity = 'error'}), '0', 'exactly');
 
 # Flat memory: many nodes in one statement against ten times as many, a tree in
 # order and one that comes with children first; then their way out.
