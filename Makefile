@@ -95,6 +95,17 @@ OBJS = \
 	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
+	src/hierarchy/nested.o \
+	src/hierarchy/nested_build.o \
+	src/hierarchy/nested_check.o \
+	src/hierarchy/nested_enable.o \
+	src/hierarchy/nested_gather.o \
+	src/hierarchy/nested_label.o \
+	src/hierarchy/nested_order.o \
+	src/hierarchy/nested_place.o \
+	src/hierarchy/nested_readers.o \
+	src/hierarchy/nested_row.o \
+	src/hierarchy/nested_store.o \
 	src/hierarchy/pairs.o \
 	src/hierarchy/queue.o \
 	src/hierarchy/readers.o \
@@ -134,6 +145,7 @@ INSTALL_SQL = \
 	sql/install/42_closure_edit.sql \
 	sql/install/43_closure_graph.sql \
 	sql/install/44_closure_read.sql \
+	sql/install/50_nested_set.sql \
 	sql/install/51_adjacency.sql \
 	sql/install/52_hierarchy_convert.sql \
 	sql/install/99_privileges.sql
@@ -154,12 +166,12 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_rights hierarchy_check hierarchy_sync hierarchy_rebuild \
 	hierarchy_read hierarchy_read_keys hierarchy_edit hierarchy_counts \
 	hierarchy_convert hierarchy_walk hierarchy_graph hierarchy_read_graph \
-	core_registry
+	hierarchy_nested core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
 	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
-	hierarchy-move hierarchy-rebuild hierarchy-snapshot
+	hierarchy-move hierarchy-nested hierarchy-rebuild hierarchy-snapshot
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

@@ -7,13 +7,15 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA dbpatterns FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA _dbpatterns FROM PUBLIC;
 
 -- What is where, and how long it takes.
-GRANT SELECT ON dbpatterns.status, dbpatterns.audit_status, dbpatterns.closure_status TO PUBLIC;
+GRANT SELECT ON dbpatterns.status, dbpatterns.audit_status, dbpatterns.closure_status,
+    dbpatterns.nested_set_status TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
     dbpatterns."check"(regclass),
     dbpatterns.audit_check(regclass),
     dbpatterns.closure_check(regclass),
     dbpatterns.closure_graph_cycles(regclass, name[], name[]),
-    dbpatterns.closure_graph_cycles(regclass, name, name)
+    dbpatterns.closure_graph_cycles(regclass, name, name),
+    dbpatterns.nested_set_check(regclass)
 TO PUBLIC;
 
 -- Rows and their JSONB images.
@@ -63,7 +65,12 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.closure_disable(regclass, name, boolean),
     dbpatterns.closure_sync(regclass, name, boolean),
     dbpatterns.closure_trigger(),
-    dbpatterns.closure_graph_trigger()
+    dbpatterns.closure_graph_trigger(),
+    dbpatterns.nested_set_enable(regclass, name[], name[], name, bigint, name, name[], text, text),
+    dbpatterns.nested_set_enable(regclass, name, name[], name, bigint, name, name[], text, text),
+    dbpatterns.nested_set_disable(regclass, name, boolean),
+    dbpatterns.nested_set_rebuild(regclass, name, text[]),
+    dbpatterns.nested_set_trigger()
 TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE dbpatterns.closure_rebuild(regclass, name) TO PUBLIC;
 

@@ -20,6 +20,7 @@
 #include "core/owner.h"
 #include "core/trigger.h"
 #include "hierarchy/hierarchy.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_closure_trigger);
@@ -124,7 +125,31 @@ touch_present(HierState *state, Relation rel, TupleTableSlot *slot, HeapTuple tu
 }
 
 /*
- * is_unchanged tells whether an update left key and parent as they were.
+ * order_changed tells whether an update changed a row's place among its siblings.
+ */
+static bool
+order_changed(HierState *state, TriggerData *data)
+{
+	Relation	rel = data->tg_relation;
+	Form_pg_attribute att;
+	bool		old_isnull;
+	bool		new_isnull;
+	Datum		old;
+	Datum		new;
+
+	if (state->spec.order_by == NULL)
+		return false;
+	att = TupleDescAttr(RelationGetDescr(rel),
+						dbp_column_number(rel, state->spec.order_by) - 1);
+	old = slot_getattr(data->tg_trigslot, att->attnum, &old_isnull);
+	new = slot_getattr(data->tg_newslot, att->attnum, &new_isnull);
+	return old_isnull != new_isnull ||
+		(!old_isnull && !datum_image_eq(old, new, att->attbyval, att->attlen));
+}
+
+/*
+ * is_unchanged tells whether an update left key and parent as they were.  Where
+ * the order of siblings is kept, who has the order changed is not.
  */
 static bool
 is_unchanged(HierState *state, TriggerData *data)
@@ -134,6 +159,8 @@ is_unchanged(HierState *state, TriggerData *data)
 	bool		has_old = read_key(data->tg_trigslot, state->key, state->queue_type.n, 0, old);
 	bool		has_new = read_key(data->tg_newslot, state->key, state->queue_type.n, 0, new);
 
+	if (state->spec.kind == HIER_NESTED && order_changed(state, data))
+		return false;
 	if (has_old != has_new || (has_old && !dbp_key_equal(&state->queue_type, old, new)))
 		return false;
 	has_old = read_parent(state, data->tg_trigslot, old);

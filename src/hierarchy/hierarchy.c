@@ -28,4 +28,5 @@ dbp_hier_init(void)
 	dbp_hier_ddl_init();
 	dbp_hier_compare_init();
 	dbp_hier_graph_init();
+	dbp_hier_nested_init();
 }

@@ -56,6 +56,7 @@ typedef struct HierSpec
 	int			max_depth;		/* 0: no limit */
 	bool		orphan_error;	/* a node without its parent is refused */
 	bool		counters;		/* keep numbers of children and descendants */
+	int64		gap;			/* of nested sets, otherwise 0 */
 } HierSpec;
 
 extern char *dbp_hier_print_spec(const HierSpec *spec);
@@ -139,6 +140,7 @@ struct HierState
 	uint32		guess;
 	SPIPlanPtr	lookup;			/* of state.c, made at first need */
 	SPIPlanPtr	children;
+	SPIPlanPtr	nested[4];		/* of nested_order.c */
 };
 
 extern HierState *dbp_hier_state(Relation rel, Trigger *trigger);
@@ -485,6 +487,7 @@ extern void dbp_hier_tree_init(void);
 
 extern void dbp_hier_graph_init(void);
 extern void dbp_hier_nested_init(void);
+extern int64 dbp_nested_sync(HierState *state);
 
 /* ---- ddl.c: tables that are altered or dropped ---- */
 

@@ -38,6 +38,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 
 /* field4 of the tags; PostgreSQL's own advisory locks have 1 and 2 there. */
@@ -102,13 +103,30 @@ order_by_hash(const void *a, const void *b)
 }
 
 /*
+ * lock_whole tells whether the lock is new: one that was asked for before may
+ * have gone with a savepoint.
+ */
+static bool
+lock_whole(HierState *state)
+{
+	LOCKTAG		tag;
+	bool		new;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, state->storageid);
+	new = LockAcquire(&tag, ShareRowExclusiveLock, false, false) != LOCKACQUIRE_ALREADY_HELD;
+	if (new)
+		AcceptInvalidationMessages();
+	get_held(state->storageid)->whole = true;
+	return new;
+}
+
+/*
  * dbp_hier_lock_whole keeps all other writers of a hierarchy out.
  */
 void
 dbp_hier_lock_whole(HierState *state)
 {
-	LockRelationOid(state->storageid, ShareRowExclusiveLock);
-	get_held(state->storageid)->whole = true;
+	(void) lock_whole(state);
 }
 
 static void
@@ -162,11 +180,7 @@ dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n)
 		more += (i == 0 || locks[i].hash != locks[i - 1].hash) &&
 			!counts_tree(held, locks[i].hash);
 	if (held->whole || held->ntrees + more > TREES_MAX)
-	{
-		new = !held->whole;
-		dbp_hier_lock_whole(state);
-		return new;
-	}
+		return lock_whole(state);
 
 	for (int i = 0; i < n; i++)
 	{

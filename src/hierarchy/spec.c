@@ -62,22 +62,33 @@ name_list(const char *argument, JsonbValue *value)
 }
 
 /*
- * number_value returns a number from 0 to INT_MAX, or -1.
+ * big_value returns a number that is not negative, or -1.
  */
-static int
-number_value(JsonbValue *value)
+static int64
+big_value(JsonbValue *value)
 {
 	char	   *text;
 	char	   *end;
-	long		number;
+	int64		number;
 
 	if (value->type != jbvNumeric)
 		return -1;
 	text = DatumGetCString(DirectFunctionCall1(numeric_out,
 											   NumericGetDatum(value->val.numeric)));
 	errno = 0;
-	number = strtol(text, &end, 10);
-	return (errno == 0 && *end == '\0' && number >= 0 && number <= PG_INT32_MAX) ? number : -1;
+	number = strtoll(text, &end, 10);
+	return (errno == 0 && *end == '\0' && number >= 0) ? number : -1;
+}
+
+/*
+ * number_value returns a number from 0 to INT_MAX, or -1.
+ */
+static int
+number_value(JsonbValue *value)
+{
+	int64		number = big_value(value);
+
+	return number <= PG_INT32_MAX ? (int) number : -1;
 }
 
 static void
@@ -105,6 +116,8 @@ set_option(const char *argument, HierSpec *spec, JsonbValue *key, JsonbValue *va
 		spec->parent = name_list(argument, value);
 	else if (strcmp(name, "scope") == 0 && number >= 0)
 		spec->nscope = number;
+	else if (strcmp(name, "gap") == 0 && big_value(value) > 0)
+		spec->gap = big_value(value);
 	else if (strcmp(name, "order_by") == 0 && text != NULL)
 		spec->order_by = text;
 	else if (strcmp(name, "max_depth") == 0 && number >= 0)
@@ -200,6 +213,8 @@ dbp_hier_print_spec(const HierSpec *spec)
 	print_names(&out, "parent", spec->parent);
 	if (spec->nscope > 0)
 		appendStringInfo(&out, ", \"scope\": %d", spec->nscope);
+	if (spec->gap > 0)
+		appendStringInfo(&out, ", \"gap\": %lld", (long long) spec->gap);
 	if (spec->order_by != NULL)
 		print_text(&out, "order_by", spec->order_by);
 	if (spec->max_depth > 0)

@@ -211,6 +211,11 @@ free_plans(void *arg)
 		SPI_freeplan(state->lookup);
 	if (state->children != NULL)
 		SPI_freeplan(state->children);
+	for (int i = 0; i < lengthof(state->nested); i++)
+	{
+		if (state->nested[i] != NULL)
+			SPI_freeplan(state->nested[i]);
+	}
 }
 
 static void

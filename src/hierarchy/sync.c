@@ -172,6 +172,8 @@ repair_now(HierState *state, bool dry_run, ReturnSetInfo *result)
 int64
 dbp_hier_sync(HierState *state)
 {
+	if (state->spec.kind == HIER_NESTED)
+		return dbp_nested_sync(state);
 	return repair_now(state, false, NULL);
 }
 
