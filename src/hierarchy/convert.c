@@ -280,7 +280,8 @@ typedef struct IntervalScan
 	HierRows   *rows;
 	MemoryContext cxt;
 	int64		tree;
-	int64		last;			/* greatest lft or rgt that was closed or opened */
+	int64		last;			/* greatest lft or rgt that was closed or
+								 * opened */
 	int			depth;
 	int			allocated;
 	OpenNode   *open;

@@ -184,7 +184,7 @@ refuse_cycles(ConvertForest *forest)
  */
 void
 dbp_convert_load(ConvertForest *forest, HierTable *table, const char *order_by, const char *label,
-			bool orphans_are_roots)
+				 bool orphans_are_roots)
 {
 	StringInfoData sql;
 	int64		reached = 0;

@@ -216,6 +216,7 @@ as_column(const HierColumn *column, Oid type, Datum value)
 		return value;
 	getTypeOutputInfo(type, &function, &is_varlena);
 	text = OidOutputFunctionCall(function, value);
+
 	getTypeInputInfo(column->type, &function, &ioparam);
 	return OidInputFunctionCall(function, text, ioparam, -1);
 }

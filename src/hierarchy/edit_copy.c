@@ -89,13 +89,14 @@ mapped_key(Copy *copy, Datum old)
 	HierTable  *table = &copy->edit.table;
 	Oid			function;
 	bool		is_varlena;
-	char	   *text;
+	char	   *words;
 	JsonbValue	buffer;
 	JsonbValue *value;
 
 	getTypeOutputInfo(table->type.col[table->nscope].type, &function, &is_varlena);
-	text = OidOutputFunctionCall(function, old);
-	value = getKeyJsonValueFromContainer(&copy->mapping->root, text, strlen(text), &buffer);
+	words = OidOutputFunctionCall(function, old);
+
+	value = getKeyJsonValueFromContainer(&copy->mapping->root, words, strlen(words), &buffer);
 	if (value == NULL)
 		return NULL;
 	if (value->type == jbvString)
@@ -105,7 +106,7 @@ mapped_key(Copy *copy, Datum old)
 												   NumericGetDatum(value->val.numeric)));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("argument \"mapping\" gives no text or number for node %s", text),
+			 errmsg("argument \"mapping\" gives no text or number for node %s", words),
 			 errhint("Give the new key as a string or a number.")));
 	return NULL;				/* keep the compiler quiet */
 }
@@ -118,17 +119,17 @@ new_value(Copy *copy, int column, const Datum *old)
 {
 	HierTable  *table = &copy->edit.table;
 	HierColumn *type = &table->type.col[column];
-	char	   *text = copy->mapping != NULL ? mapped_key(copy, old[column]) : NULL;
+	char	   *words = copy->mapping != NULL ? mapped_key(copy, old[column]) : NULL;
 	Datum		value;
 	bool		isnull;
 
-	if (text != NULL)
+	if (words != NULL)
 	{
 		Oid			function;
 		Oid			ioparam;
 
 		getTypeInputInfo(type->type, &function, &ioparam);
-		return OidInputFunctionCall(function, text, ioparam, type->typmod);
+		return OidInputFunctionCall(function, words, ioparam, type->typmod);
 	}
 	if (copy->defaults[column] == NULL)
 		ereport(ERROR,
@@ -338,18 +339,19 @@ return_keys(Copy *copy, ReturnSetInfo *result)
 	{
 		Datum		values[2];
 		bool		isnull[2] = {false, false};
-		char	   *text[2];
+		char	   *words[2];
 
 		slot_getallattrs(slot);
 		for (int i = 0; i < 2; i++)
 		{
-			text[i] = dbp_key_text(&table->type, slot->tts_values + i * table->n);
-			values[i] = CStringGetTextDatum(text[i]);
+			words[i] = dbp_key_text(&table->type, slot->tts_values + i * table->n);
+
+			values[i] = CStringGetTextDatum(words[i]);
 		}
 		tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 		for (int i = 0; i < 2; i++)
 		{
-			pfree(text[i]);
+			pfree(words[i]);
 			pfree(DatumGetPointer(values[i]));
 		}
 	}

@@ -422,7 +422,10 @@ find_bounds(Place *place, Datum **low, Datum **high)
 		compared = psprintf("OPERATOR(pg_catalog.=) $%d", place->nparams);
 	}
 
-	/* Those without a number come last; those with the same are ordered by key. */
+	/*
+	 * Those without a number come last; those with the same are ordered by
+	 * key.
+	 */
 	dbp_rows_query_latest(place->rows,
 						  psprintf("SELECT pg_catalog.max(%s)%s, pg_catalog.count(*) FILTER (WHERE %s %s)"
 								   " FROM %s AS t WHERE %s", place->column, filter, place->column,

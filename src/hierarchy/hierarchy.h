@@ -132,11 +132,13 @@ struct HierState
 	Oid			storageid;
 	HierKeyType type;			/* of a node's key */
 	HierKeyType queue_type;		/* of what the queue holds: a node, or an edge */
-	AttrNumber	key[2 * HIER_MAX_KEY];	/* in this relation; of an edge: parent, child */
+	AttrNumber	key[2 * HIER_MAX_KEY];	/* in this relation; of an edge:
+										 * parent, child */
 	AttrNumber	parent[HIER_MAX_KEY];	/* not in a graph */
 	bool		immediate_fk;	/* every parent exists once a statement ends */
 	bool		unique_alone;	/* keys are unique without the scope, too */
-	bool		has_guess;		/* hash of the root below which a leaf came last */
+	bool		has_guess;		/* hash of the root below which a leaf came
+								 * last */
 	uint32		guess;
 	SPIPlanPtr	lookup;			/* of state.c, made at first need */
 	SPIPlanPtr	children;
@@ -162,7 +164,8 @@ typedef struct HierTouched
 	HierMapEntry head;			/* MUST BE FIRST */
 	bool		known;			/* exists and parent are those of the table */
 	bool		exists;
-	bool		carried;		/* set by a flush that leaves it to the next one */
+	bool		carried;		/* set by a flush that leaves it to the next
+								 * one */
 	Datum	   *parent;			/* NULL: a root, or an edge */
 	void	   *work;			/* for the flush */
 } HierTouched;
@@ -179,10 +182,11 @@ typedef struct HierQueue
 	bool		inserts;		/* what is in it */
 	bool		deletes;
 	bool		updates;
-	bool		lock_missing;	/* the transaction ends: who misses a parent locks
-								 * its arrival before looking for it */
-	bool		final;			/* the statement is over; if not, what cannot be
-								 * placed yet may be carried to the next flush */
+	bool		lock_missing;	/* the transaction ends: who misses a parent
+								 * locks its arrival before looking for it */
+	bool		final;			/* the statement is over; if not, what cannot
+								 * be placed yet may be carried to the next
+								 * flush */
 } HierQueue;
 
 /*

@@ -387,7 +387,10 @@ dbp_pairs_delete(HierPairs *pairs, const HierPair *pair, const Datum *ancestor,
 								GetCurrentCommandId(true), SnapshotSelf, InvalidSnapshot,
 								true, &failure, false);
 
-	/* The tree is locked: only somebody who edits the closure table can be at it. */
+	/*
+	 * The tree is locked: only somebody who edits the closure table can be at
+	 * it.
+	 */
 	if (result != TM_Ok)
 		raise_concurrent_change(pairs);
 }

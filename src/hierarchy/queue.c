@@ -47,12 +47,14 @@ typedef struct Pending
 	Oid			rootid;
 	char		trigger[NAMEDATALEN];
 	HierQueue  *queue;			/* NULL: nothing */
-	int			level;			/* nest level of the transaction that owns queue */
+	int			level;			/* nest level of the transaction that owns
+								 * queue */
 	int			flush_at;		/* flush when it holds so many, if it may be */
 	bool		flushed;
 	CommandId	flushed_by;		/* command of the last flush */
 	MemoryContext orphan_cxt;	/* NULL: there are none */
-	HierMap    *orphans;		/* nodes placed as roots for want of their parent */
+	HierMap    *orphans;		/* nodes placed as roots for want of their
+								 * parent */
 	struct Pending *next;
 } Pending;
 

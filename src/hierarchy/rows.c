@@ -45,7 +45,8 @@ dbp_table_open(HierTable *table, Oid relid, LOCKMODE mode, const char *what)
 {
 	Relation	rel;
 
-	(void) dbp_relation_name_by_oid(relid); /* 42P01 instead of an internal error */
+	(void) dbp_relation_name_by_oid(relid); /* 42P01 instead of an internal
+											 * error */
 	rel = relation_open(relid, mode);
 	dbp_require_target(rel, what);
 	memset(table, 0, sizeof(*table));

@@ -26,7 +26,8 @@ typedef struct HierTable
 	List	   *key;			/* char * */
 	List	   *parent;			/* char * */
 	int			n;				/* columns of a key */
-	int			nscope;			/* the first columns of both, which are the same */
+	int			nscope;			/* the first columns of both, which are the
+								 * same */
 	HierKeyType type;
 	AttrNumber	key_att[HIER_MAX_KEY];
 	AttrNumber	parent_att[HIER_MAX_KEY];

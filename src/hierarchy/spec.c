@@ -67,16 +67,16 @@ name_list(const char *argument, JsonbValue *value)
 static int64
 big_value(JsonbValue *value)
 {
-	char	   *text;
+	char	   *word;
 	char	   *end;
 	int64		number;
 
 	if (value->type != jbvNumeric)
 		return -1;
-	text = DatumGetCString(DirectFunctionCall1(numeric_out,
+	word = DatumGetCString(DirectFunctionCall1(numeric_out,
 											   NumericGetDatum(value->val.numeric)));
 	errno = 0;
-	number = strtoll(text, &end, 10);
+	number = strtoll(word, &end, 10);
 	return (errno == 0 && *end == '\0' && number >= 0) ? number : -1;
 }
 
@@ -95,21 +95,21 @@ static void
 set_option(const char *argument, HierSpec *spec, JsonbValue *key, JsonbValue *value)
 {
 	char	   *name = pnstrdup(key->val.string.val, key->val.string.len);
-	char	   *text = value->type == jbvString ?
+	char	   *word = value->type == jbvString ?
 		pnstrdup(value->val.string.val, value->val.string.len) : NULL;
 	int			number = number_value(value);
 
-	if (strcmp(name, "closure") == 0 && text != NULL)
-		spec->storage = text;
-	else if (strcmp(name, "nested_set") == 0 && text != NULL)
+	if (strcmp(name, "closure") == 0 && word != NULL)
+		spec->storage = word;
+	else if (strcmp(name, "nested_set") == 0 && word != NULL)
 	{
-		spec->storage = text;
+		spec->storage = word;
 		spec->kind = HIER_NESTED;
 	}
-	else if (strcmp(name, "kind") == 0 && text != NULL && strcmp(text, "graph") == 0)
+	else if (strcmp(name, "kind") == 0 && word != NULL && strcmp(word, "graph") == 0)
 		spec->kind = HIER_GRAPH;
-	else if (strcmp(name, "prefix") == 0 && text != NULL)
-		spec->prefix = text;
+	else if (strcmp(name, "prefix") == 0 && word != NULL)
+		spec->prefix = word;
 	else if (strcmp(name, "key") == 0 || strcmp(name, "child") == 0)
 		spec->key = name_list(argument, value);
 	else if (strcmp(name, "parent") == 0)
@@ -118,13 +118,13 @@ set_option(const char *argument, HierSpec *spec, JsonbValue *key, JsonbValue *va
 		spec->nscope = number;
 	else if (strcmp(name, "gap") == 0 && big_value(value) > 0)
 		spec->gap = big_value(value);
-	else if (strcmp(name, "order_by") == 0 && text != NULL)
-		spec->order_by = text;
+	else if (strcmp(name, "order_by") == 0 && word != NULL)
+		spec->order_by = word;
 	else if (strcmp(name, "max_depth") == 0 && number >= 0)
 		spec->max_depth = number;
-	else if (strcmp(name, "on_orphan") == 0 && text != NULL &&
-			 (strcmp(text, "root") == 0 || strcmp(text, "error") == 0))
-		spec->orphan_error = strcmp(text, "error") == 0;
+	else if (strcmp(name, "on_orphan") == 0 && word != NULL &&
+			 (strcmp(word, "root") == 0 || strcmp(word, "error") == 0))
+		spec->orphan_error = strcmp(word, "error") == 0;
 	else if (strcmp(name, "counters") == 0 && value->type == jbvBool)
 		spec->counters = value->val.boolean;
 	else
@@ -363,7 +363,7 @@ dbp_hier_find_closure(Relation target, const char *storage)
 List *
 dbp_hier_columns_argument(FunctionCallInfo fcinfo, int argno, const char *argument)
 {
-	char	   *text;
+	char	   *word;
 	Datum		array;
 
 	if (PG_ARGISNULL(argno))
@@ -371,16 +371,16 @@ dbp_hier_columns_argument(FunctionCallInfo fcinfo, int argno, const char *argume
 	if (get_fn_expr_argtype(fcinfo->flinfo, argno) != NAMEOID)
 		return dbp_column_list(PG_GETARG_ARRAYTYPE_P(argno), argument);
 
-	text = pstrdup(NameStr(*PG_GETARG_NAME(argno)));
-	if (text[0] != '{')
-		return list_make1(text);
+	word = pstrdup(NameStr(*PG_GETARG_NAME(argno)));
+	if (word[0] != '{')
+		return list_make1(word);
 
 	/* As a name it may have been cut. */
-	if (strlen(text) > NAMEDATALEN - 5 && strchr(text, '}') == NULL)
+	if (strlen(word) > NAMEDATALEN - 5 && strchr(word, '}') == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("argument \"%s\" is too long: %s...", argument, text),
+				 errmsg("argument \"%s\" is too long: %s...", argument, word),
 				 errhint("Give the columns as ARRAY['one', 'two'].")));
-	array = OidInputFunctionCall(F_ARRAY_IN, text, NAMEOID, -1);
+	array = OidInputFunctionCall(F_ARRAY_IN, word, NAMEOID, -1);
 	return dbp_column_list(DatumGetArrayTypeP(array), argument);
 }
