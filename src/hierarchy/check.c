@@ -71,6 +71,30 @@ static const struct
 };
 
 /*
+ * check_fire compares when the triggers fire with what was asked for: ALTER
+ * TABLE ... ENABLE TRIGGER ALL, as in a restore, makes all of them ordinary.
+ */
+static void
+check_fire(Check *check, Relation target)
+{
+	DbpOwnerScope scope;
+	DbpParam	params[3];
+
+	params[0] = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(target)));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(dbp_hier_pattern(check->spec->kind)));
+	params[2] = DBP_PARAM(TEXTOID, CStringGetTextDatum(check->spec->storage));
+	dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
+	if (dbp_sql_query("SELECT FROM _dbpatterns.registry WHERE target = $1 AND pattern = $2"
+					  " AND options -> $3 ->> 'fire' = 'always'", 3, params) > 0 &&
+		!dbp_hier_fires_always(target, check->spec))
+		dbp_finding(check->fcinfo, DBP_WARNING, dbp_relation_name(target),
+					psprintf("the triggers of closure table \"%s\" were to fire always, and do not",
+							 check->spec->storage),
+					"call the enabling function again with fire => 'always'");
+	dbp_leave_owner(&scope);
+}
+
+/*
  * check_triggers looks for the triggers of a hierarchy on a table or on one of
  * its partitions.
  */
@@ -412,6 +436,7 @@ check_hierarchy(FunctionCallInfo fcinfo, Relation target, HierSpec *spec)
 	check.storage = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)),
 											   spec->storage);
 	check_triggers(&check, target);
+	check_fire(&check, target);
 	check_partitions(&check);
 	comparable = check_target(&check);
 	if (comparable && check_storage(&check))
