@@ -137,8 +137,7 @@ read_touched(NestedFlush *flush, HierTouched *touched)
 			dbp_hier_lock_arrival(state, node->wanted, true);
 		(void) find_parent(flush, node->wanted);
 	}
-	if (!touched->inserted || flush->attempts > 1)
-		node->stored = dbp_nested_find(flush->store, node->head.key, &node->row);
+	node->stored = dbp_nested_find(flush->store, node->head.key, &node->row);
 	if (flush->adopts && node->exists && !node->stored)
 		touch_children(flush, node);
 }

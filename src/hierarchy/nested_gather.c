@@ -233,7 +233,7 @@ refuse_cycle(NestedFlush *flush, NestedNode *node)
 		{
 			HierTouched *touched = dbp_nested_touch(flush, lfirst(lc));
 
-			touched->known = touched->inserted = false;
+			touched->known = false;
 		}
 		if (flush->queue->ntouched == before && flush->attempts > 1)
 			dbp_nested_damaged(flush->store, node->head.key);
