@@ -67,6 +67,7 @@ OBJS = \
 	src/hierarchy/build.o \
 	src/hierarchy/capture.o \
 	src/hierarchy/check.o \
+	src/hierarchy/closure.o \
 	src/hierarchy/columns.o \
 	src/hierarchy/compare.o \
 	src/hierarchy/convert.o \

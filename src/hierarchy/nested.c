@@ -62,7 +62,6 @@ dbp_nested_touch(NestedFlush *flush, const Datum *key)
 {
 	bool		found;
 
-	dbp_hier_widen(flush->state);
 	return dbp_hier_touch(flush->queue, key, &found);
 }
 
