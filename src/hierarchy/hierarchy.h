@@ -164,6 +164,7 @@ typedef struct HierTouched
 	HierMapEntry head;			/* MUST BE FIRST */
 	bool		known;			/* exists and parent are those of the table */
 	bool		exists;
+	bool		looked_up;		/* known by a look at the table, not by a row */
 	bool		carried;		/* set by a flush that leaves it to the next
 								 * one */
 	Datum	   *parent;			/* NULL: a root, or an edge */
@@ -182,8 +183,6 @@ typedef struct HierQueue
 	bool		inserts;		/* what is in it */
 	bool		deletes;
 	bool		updates;
-	bool		lock_missing;	/* the transaction ends: who misses a parent
-								 * locks its arrival before looking for it */
 	bool		final;			/* the statement is over; if not, what cannot
 								 * be placed yet may be carried to the next
 								 * flush */
@@ -201,9 +200,11 @@ typedef void (*HierFlush) (HierState *state, HierQueue *queue);
 extern void dbp_hier_set_flush(HierKind kind, HierFlush flush);
 extern HierQueue *dbp_hier_queue(HierState *state);
 extern HierTouched *dbp_hier_touch(HierQueue *queue, const Datum *key, bool *found);
+extern void dbp_hier_forget_look_ups(HierQueue *queue);
 extern void dbp_hier_require_known(HierState *state, HierQueue *queue, HierTouched *touched);
 extern void dbp_hier_remember_orphan(HierState *state, const Datum *key);
 extern bool dbp_hier_has_orphans(HierState *state);
+extern void dbp_hier_announce(HierState *state, HierQueue *queue);
 extern void dbp_hier_flush(HierState *state);
 extern void dbp_hier_flush_chunk(HierState *state);
 extern bool dbp_hier_flushed_since(HierState *state, CommandId command);
@@ -223,7 +224,8 @@ extern bool dbp_hier_lock_guess(HierState *state, uint32 hash);
 extern void dbp_hier_unlock_guess(HierState *state, uint32 hash);
 extern bool dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n);
 extern void dbp_hier_lock_whole(HierState *state);
-extern void dbp_hier_lock_arrival(HierState *state, const Datum *key, bool exclusive);
+extern uint64 dbp_hier_arrival(HierState *state, const Datum *key);
+extern void dbp_hier_lock_arrivals(HierState *state, uint64 arrivals, bool exclusive);
 extern void dbp_hier_lock_init(void);
 
 /* ---- pairs.c: reading and writing a closure table ---- */

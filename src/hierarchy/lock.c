@@ -48,7 +48,7 @@
 /* Tree locks of a transaction in one hierarchy. */
 #define TREES_MAX	32
 
-/* Locks for the arrival of keys. */
+/* Locks for the arrival of keys, a bit each. */
 #define ARRIVALS	64
 
 typedef struct Held
@@ -200,17 +200,30 @@ dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n)
 }
 
 /*
- * dbp_hier_lock_arrival says that a node arrives (shared), or sees to it that
- * nobody else brings it until the transaction ends.
+ * dbp_hier_arrival returns the bit of the lock that a key's arrival has.
+ */
+uint64
+dbp_hier_arrival(HierState *state, const Datum *key)
+{
+	return UINT64CONST(1) << dbp_key_hash(&state->type, key) % ARRIVALS;
+}
+
+/*
+ * dbp_hier_lock_arrivals says that nodes arrive (shared), or sees to it that
+ * nobody else brings them until the transaction ends.
  */
 void
-dbp_hier_lock_arrival(HierState *state, const Datum *key, bool exclusive)
+dbp_hier_lock_arrivals(HierState *state, uint64 arrivals, bool exclusive)
 {
-	LOCKTAG		tag;
+	for (int i = 0; i < ARRIVALS; i++)
+	{
+		LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid,
-						 dbp_key_hash(&state->type, key) % ARRIVALS, CLASS_ARRIVAL);
-	(void) LockAcquire(&tag, exclusive ? ExclusiveLock : ShareLock, false, false);
+		if ((arrivals & (UINT64CONST(1) << i)) == 0)
+			continue;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid, i, CLASS_ARRIVAL);
+		(void) LockAcquire(&tag, exclusive ? ExclusiveLock : ShareLock, false, false);
+	}
 }
 
 static void

@@ -132,8 +132,6 @@ read_touched(NestedFlush *flush, HierTouched *touched)
 		node->wanted = touched->parent;
 	if (node->wanted != NULL)
 	{
-		if (flush->queue->lock_missing)
-			dbp_hier_lock_arrival(state, node->wanted, true);
 		(void) find_parent(flush, node->wanted);
 	}
 	node->stored = dbp_nested_find(flush->store, node->head.key, &node->row);
@@ -244,8 +242,7 @@ classify(NestedFlush *flush)
 	flush->loaded = NIL;
 
 	/* Rows that are not ours may have changed while we waited. */
-	for (int i = queue->lock_missing ? 0 : flush->ntold; i < queue->ntouched; i++)
-		queue->touched[i]->known = false;
+	dbp_hier_forget_look_ups(queue);
 	for (int i = 0; i < queue->ntouched; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -256,25 +253,6 @@ classify(NestedFlush *flush)
 }
 
 /* ---- 2. lock ----------------------------------------------------------------- */
-
-/*
- * announce says that nodes arrive, before their children are looked for.
- */
-static void
-announce(NestedFlush *flush)
-{
-	HierQueue  *queue = flush->queue;
-
-	if (flush->state->immediate_fk)
-		return;
-	for (int i = 0; i < queue->ntouched; i++)
-	{
-		HierTouched *touched = queue->touched[i];
-
-		if (!touched->known || touched->exists)
-			dbp_hier_lock_arrival(flush->state, touched->head.key, false);
-	}
-}
 
 /*
  * lock_trees locks what classify asked for, and tells whether what was read may
@@ -304,14 +282,13 @@ flush_nested(HierState *state, HierQueue *queue)
 {
 	NestedFlush flush = {state, queue};
 
-	flush.ntold = queue->ntouched;
 	flush.store = dbp_nested_open(state, false);
 	flush.cxt = AllocSetContextCreate(queue->cxt, "dbpatterns nested set flush",
 									  ALLOCSET_DEFAULT_SIZES);
 	do
 	{
 		flush.adopts = !state->immediate_fk || dbp_hier_has_orphans(state);
-		announce(&flush);
+		dbp_hier_announce(state, queue);
 		classify(&flush);
 		if (lock_trees(&flush))
 		{

@@ -134,7 +134,6 @@ typedef struct NestedFlush
 	bool		adopts;			/* new nodes may have children already */
 	bool		again;			/* begin anew */
 	int			attempts;
-	int			ntold;			/* touched nodes that rows told of */
 	MemoryContext cxt;			/* reset at each attempt */
 	HierMap    *nodes;			/* NestedNode: touched and loaded ones */
 	HierMap    *parents;		/* of touched ones */

@@ -175,7 +175,21 @@ dbp_hier_require_known(HierState *state, HierQueue *queue, HierTouched *touched)
 	oldcxt = MemoryContextSwitchTo(queue->cxt);
 	touched->exists = dbp_hier_look_up(state, touched->head.key, &touched->parent);
 	MemoryContextSwitchTo(oldcxt);
-	touched->known = true;
+	touched->known = touched->looked_up = true;
+}
+
+/*
+ * dbp_hier_forget_look_ups forgets what was looked up, for a flush that has
+ * waited: rows that are not ours may have changed.
+ */
+void
+dbp_hier_forget_look_ups(HierQueue *queue)
+{
+	for (int i = 0; i < queue->ntouched; i++)
+	{
+		if (queue->touched[i]->looked_up)
+			queue->touched[i]->known = false;
+	}
 }
 
 /* ---- orphans --------------------------------------------------------------- */
@@ -211,6 +225,27 @@ dbp_hier_has_orphans(HierState *state)
 	Pending    *pending = find_pending(state->storageid);
 
 	return pending != NULL && pending->orphans != NULL;
+}
+
+/*
+ * dbp_hier_announce says that the nodes of a queue arrive, before their children
+ * are looked for.  A foreign key that holds at once needs none of this.
+ */
+void
+dbp_hier_announce(HierState *state, HierQueue *queue)
+{
+	uint64		arrivals = 0;
+
+	if (state->immediate_fk)
+		return;
+	for (int i = 0; i < queue->ntouched; i++)
+	{
+		HierTouched *touched = queue->touched[i];
+
+		if (!touched->known || touched->exists)
+			arrivals |= dbp_hier_arrival(state, touched->head.key);
+	}
+	dbp_hier_lock_arrivals(state, arrivals, false);
 }
 
 /* ---- flushing -------------------------------------------------------------- */
@@ -368,7 +403,7 @@ retry_orphans(Pending *pending)
 	HierQueue  *queue;
 	HierMapIterator iterator;
 	HierMapEntry *orphan;
-	bool		found;
+	uint64		missing = 0;
 
 	if (root == NULL)
 		return;					/* dropped by now */
@@ -380,8 +415,15 @@ retry_orphans(Pending *pending)
 	queue = get_queue(pending, state);
 	dbp_map_iterate(pending->orphans, &iterator);
 	while ((orphan = dbp_map_next(pending->orphans, &iterator)) != NULL)
-		(void) dbp_hier_touch(queue, orphan->key, &found);
-	queue->lock_missing = true;
+	{
+		bool		found;
+		HierTouched *touched = dbp_hier_touch(queue, orphan->key, &found);
+
+		dbp_hier_require_known(state, queue, touched);
+		if (touched->exists && touched->parent != NULL)
+			missing |= dbp_hier_arrival(state, touched->parent);
+	}
+	dbp_hier_lock_arrivals(state, missing, true);
 	flush_pending(pending, true);
 }
 

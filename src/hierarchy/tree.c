@@ -155,8 +155,6 @@ classify_node(Flush *flush, Work *work)
 	dbp_hier_require_known(state, flush->queue, touched);
 	if (touched->exists && touched->parent != NULL)
 	{
-		if (flush->queue->lock_missing)
-			dbp_hier_lock_arrival(state, touched->parent, true);
 		work->parent = find_parent(flush, touched->parent);
 		work->orphan = work->parent == NULL;
 	}
@@ -173,7 +171,9 @@ classify_node(Flush *flush, Work *work)
 	else
 		work->change = stored ? CHANGE_GONE : CHANGE_NONE;
 
-	if (work->change == CHANGE_MOVED)
+	/* Whoever brings the parent that a root once named would move it. */
+	if (work->change == CHANGE_MOVED ||
+		(work->change == CHANGE_NONE && stored && flush->adopts))
 		want_lock(flush, &above, true);
 	else if (work->change == CHANGE_GONE)
 		want_lock(flush, &above, !state->immediate_fk);
@@ -200,6 +200,7 @@ classify(Flush *flush)
 	HierQueue  *queue = flush->queue;
 	int			allocated = 0;
 
+	dbp_hier_forget_look_ups(queue);
 	MemoryContextReset(flush->attempt_cxt);
 	MemoryContextSwitchTo(flush->attempt_cxt);
 	flush->parents = dbp_map_create(queue->type, sizeof(Parent), flush->attempt_cxt);
@@ -296,25 +297,6 @@ learn_tree(Flush *flush, bool guessed)
 	state->guess = lock->head.hash;
 }
 
-/*
- * announce says that nodes arrive, before their children are looked for.
- */
-static void
-announce(Flush *flush)
-{
-	HierQueue  *queue = flush->queue;
-
-	if (flush->state->immediate_fk)
-		return;
-	for (int i = 0; i < queue->ntouched; i++)
-	{
-		HierTouched *touched = queue->touched[i];
-
-		if (!touched->known || touched->exists)
-			dbp_hier_lock_arrival(flush->state, touched->head.key, false);
-	}
-}
-
 /* ---- 3. cut ---------------------------------------------------------------- */
 
 static void
@@ -380,7 +362,7 @@ flush_tree(HierState *state, HierQueue *queue)
 	{
 		flush.adopts = !state->immediate_fk || dbp_hier_has_orphans(state);
 		flush.leaves = flush.adopts || state->unique_alone;
-		announce(&flush);
+		dbp_hier_announce(state, queue);
 		classify(&flush);
 		learn_tree(&flush, guessed);
 		guessed = false;
