@@ -287,7 +287,7 @@ flush_nested(HierState *state, HierQueue *queue)
 									  ALLOCSET_DEFAULT_SIZES);
 	do
 	{
-		flush.adopts = !state->immediate_fk || dbp_hier_has_orphans(state);
+		flush.adopts = !dbp_hier_immediate_fk(state) || dbp_hier_has_orphans(state);
 		dbp_hier_announce(state, queue);
 		classify(&flush);
 		if (lock_trees(&flush))
