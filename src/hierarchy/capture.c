@@ -205,10 +205,12 @@ follow_truncate(HierState *state)
 {
 	DbpOwnerScope scope;
 
+	/* Rows of other partitions may come until nobody else writes here. */
+	dbp_hier_lock_whole(state);
 	SPI_connect();
 	dbp_enter_owner(&scope, dbp_relation_owner(state->head.rootid));
-	dbp_sql_query(psprintf("SELECT FROM %s LIMIT 1",
-						   dbp_relation_name_by_oid(state->head.rootid)), 0, NULL);
+	dbp_sql_query_latest(psprintf("SELECT FROM %s LIMIT 1",
+								  dbp_relation_name_by_oid(state->head.rootid)), 0, NULL);
 	if (SPI_processed == 0)
 	{
 		dbp_sql_command("TRUNCATE %s", dbp_relation_name_by_oid(state->storageid));

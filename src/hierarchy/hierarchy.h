@@ -201,6 +201,9 @@ typedef struct HierQueue
 	bool		final;			/* the statement is over; if not, what cannot
 								 * be placed yet may be carried to the next
 								 * flush */
+	int			level;			/* nest level of the transaction that owns it */
+	int			flushed_at;		/* and of the one that flushed it */
+	struct HierQueue *next;		/* of those that were flushed inside */
 } HierQueue;
 
 /*

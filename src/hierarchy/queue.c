@@ -16,6 +16,10 @@
  * the queue is flushed.  Only what a row says for certain is taken from it:
  * that it is the newest version, or that it went after the last flush.
  *
+ * A statement inside another one flushes what that has queued, too.  Is it in a
+ * subtransaction that is rolled back, then so is the flush; the queue is kept
+ * until that is decided.
+ *
  * Copyright (c) 2026, dbpatterns contributors
  *
  * src/hierarchy/queue.c
@@ -47,8 +51,7 @@ typedef struct Pending
 	Oid			rootid;
 	char		trigger[NAMEDATALEN];
 	HierQueue  *queue;			/* NULL: nothing */
-	int			level;			/* nest level of the transaction that owns
-								 * queue */
+	HierQueue  *flushed_inside; /* by a subtransaction that goes on */
 	int			flush_at;		/* flush when it holds so many, if it may be */
 	bool		flushed;
 	CommandId	flushed_by;		/* command of the last flush */
@@ -120,7 +123,7 @@ get_queue(Pending *pending, HierState *state)
 	queue->type = &state->queue_type;
 	queue->map = dbp_map_create(queue->type, sizeof(HierTouched), cxt);
 	pending->queue = queue;
-	pending->level = GetCurrentTransactionNestLevel();
+	queue->level = GetCurrentTransactionNestLevel();
 	pending->flush_at = CHUNK_TOUCHED;
 	return queue;
 }
@@ -327,6 +330,12 @@ flush_pending(Pending *pending, bool final)
 
 	/* What triggers of the storage do belongs to the next flush. */
 	pending->queue = NULL;
+	queue->flushed_at = GetCurrentTransactionNestLevel();
+	if (queue->flushed_at > queue->level)
+	{
+		queue->next = pending->flushed_inside;
+		pending->flushed_inside = queue;
+	}
 	queue->final = final;
 	CommandCounterIncrement();
 	pending->flushed = true;
@@ -337,7 +346,8 @@ flush_pending(Pending *pending, bool final)
 	MemoryContextSwitchTo(oldcxt);
 	if (!final)
 		carry_over(pending, state, queue);
-	MemoryContextDelete(queue->cxt);
+	if (queue->flushed_at == queue->level)
+		MemoryContextDelete(queue->cxt);
 	table_close(root, NoLock);
 }
 
@@ -452,29 +462,77 @@ at_xact_end(XactEvent event, void *arg)
 	}
 }
 
+/*
+ * forget_known says that what is known of touched nodes may be wrong.
+ */
+static void
+forget_known(HierQueue *queue)
+{
+	for (int i = 0; i < queue->ntouched; i++)
+		queue->touched[i]->known = false;
+}
+
+/*
+ * end_inside ends a subtransaction for the queues that were flushed inside of
+ * one.  If it is rolled back, a queue from further outside is to be flushed once
+ * more; no other one can have begun there meanwhile.
+ */
+static void
+end_inside(Pending *pending, int level, bool is_abort)
+{
+	HierQueue **link = &pending->flushed_inside;
+
+	while (*link != NULL)
+	{
+		HierQueue  *queue = *link;
+
+		if (queue->flushed_at < level)
+		{
+			link = &queue->next;
+			continue;
+		}
+		if (is_abort)
+		{
+			*link = queue->next;
+			if (queue->level >= level)
+				continue;		/* it goes with its memory */
+			forget_known(queue);
+			queue->lock_missing = false;
+			pending->queue = queue;
+		}
+		else if (--queue->flushed_at > queue->level)
+			link = &queue->next;
+		else
+		{
+			*link = queue->next;
+			MemoryContextDelete(queue->cxt);
+		}
+	}
+}
+
 static void
 at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
 			   void *arg)
 {
 	int			level = GetCurrentTransactionNestLevel();
+	bool		is_abort = event == SUBXACT_EVENT_ABORT_SUB;
 
+	if (!is_abort && event != SUBXACT_EVENT_COMMIT_SUB)
+		return;
 	for (Pending *pending = pendings; pending != NULL; pending = pending->next)
 	{
 		HierQueue  *queue = pending->queue;
 
-		if (queue == NULL)
-			continue;
-		if (event == SUBXACT_EVENT_COMMIT_SUB && pending->level == level)
-			pending->level--;
-		if (event != SUBXACT_EVENT_ABORT_SUB)
-			continue;
-		if (pending->level >= level)
-			pending->queue = NULL;
-		else
+		if (queue != NULL && queue->level == level)
 		{
-			for (int i = 0; i < queue->ntouched; i++)
-				queue->touched[i]->known = false;
+			if (is_abort)
+				pending->queue = NULL;
+			else
+				queue->level--;
 		}
+		else if (queue != NULL && is_abort)
+			forget_known(queue);
+		end_inside(pending, level, is_abort);
 	}
 }
 

@@ -208,6 +208,9 @@ classify(Flush *flush)
 	flush->nmoved = 0;
 	flush->ngone = 0;
 
+	/* Rows that are not ours may have changed while we waited. */
+	for (int i = queue->lock_missing ? 0 : flush->ntold; i < queue->ntouched; i++)
+		queue->touched[i]->known = false;
 	for (int i = 0; i < queue->ntouched; i++)
 	{
 		Work	   *work;
@@ -346,6 +349,7 @@ flush_tree(HierState *state, HierQueue *queue)
 	bool		done = false;
 	bool		guessed;
 
+	flush.ntold = queue->ntouched;
 	flush.pairs = dbp_pairs_open(state);
 	flush.attempt_cxt = AllocSetContextCreate(queue->cxt, "dbpatterns hierarchy attempt",
 											  ALLOCSET_DEFAULT_SIZES);
