@@ -23,6 +23,7 @@
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 typedef struct StateKey
 {
@@ -79,6 +80,13 @@ mark_stale(Datum arg, Oid relid)
 	}
 }
 
+/* A renamed schema: states hold names, and plans of text with names. */
+static void
+mark_all_stale(Datum arg, int cacheid, uint32 hashvalue)
+{
+	mark_stale((Datum) 0, InvalidOid);
+}
+
 /*
  * drop_stale removes the entries nobody asked for again, such as those of
  * dropped tables.
@@ -126,6 +134,7 @@ dbp_relstate_init(void)
 									"dbpatterns retired states",
 									ALLOCSET_SMALL_SIZES);
 	CacheRegisterRelcacheCallback(mark_stale, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, mark_all_stale, (Datum) 0);
 	RegisterXactCallback(free_retired, NULL);
 }
 

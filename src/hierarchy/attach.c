@@ -161,7 +161,7 @@ check_orphan(Flush *flush, Work *work)
 	if (!flush->queue->final)
 		return;
 	dbp_hier_require_not_elsewhere(state, touched->head.key, touched->parent);
-	if (state->spec.orphan_error && !state->immediate_fk)
+	if (state->spec.orphan_error && !dbp_hier_immediate_fk(state))
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("node %s of hierarchy \"%s\" has no parent",

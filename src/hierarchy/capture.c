@@ -87,9 +87,11 @@ touch_removed(HierState *state, TupleTableSlot *slot, HeapTuple tuple)
 	if (!read_key(slot, state->key, state->queue_type.n, 0, key))
 		return;					/* it never was a node */
 	touched = dbp_hier_touch(queue, key, &found);
-	touched->known = !found && state->spec.kind != HIER_GRAPH &&
+	touched->known = !found && state->spec.kind != HIER_GRAPH && !state->deferrable_key &&
 		went_after_flush(state, slot, tuple);
 	touched->exists = false;
+	if (state->deferrable_key && state->spec.kind != HIER_GRAPH)
+		dbp_hier_remember_orphan(state, key);
 }
 
 static void
@@ -112,7 +114,9 @@ touch_present(HierState *state, Relation rel, TupleTableSlot *slot, HeapTuple tu
 				 errhint("The columns of the key must be NOT NULL.")));
 	}
 	touched = dbp_hier_touch(queue, key, &found);
-	touched->known = !found && is_newest(slot, tuple);
+	touched->known = !found && !state->deferrable_key && is_newest(slot, tuple);
+	if (state->deferrable_key && state->spec.kind != HIER_GRAPH)
+		dbp_hier_remember_orphan(state, key);
 	touched->exists = true;
 	touched->parent = NULL;
 	if (touched->known && read_parent(state, slot, parent))

@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
 #include "compat/compat.h"
 #include "core/names.h"
 #include "hierarchy/closure.h"
@@ -131,6 +132,11 @@ build_closure(DbpRelState *head, Relation rel, void *arg)
 	find_index(closure, state, rel, take_forward, "ancestor");
 	find_index(closure, state, rel, take_backward, "descendant");
 	closure->depth = dbp_column_number(rel, "depth");
+	dbp_key_shape(state, &closure->shape);
+	if (!dbp_key_fits(&state->type, rel, closure->ancestor) ||
+		!dbp_key_fits(&state->type, rel, closure->descendant) ||
+		TupleDescAttr(desc, closure->depth - 1)->atttypid != INT4OID)
+		dbp_key_refuse_storage(state, rel);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -153,7 +159,14 @@ build_closure(DbpRelState *head, Relation rel, void *arg)
 Closure *
 dbp_closure_of(Relation rel, HierState *state)
 {
-	return (Closure *) dbp_relstate_get(closures, rel, InvalidOid, state);
+	Closure    *closure = (Closure *) dbp_relstate_get(closures, rel, InvalidOid, state);
+	HierKeyShape	shape;
+
+	/* Hand-made triggers can say different things of one closure table. */
+	dbp_key_shape(state, &shape);
+	if (memcmp(&shape, &closure->shape, sizeof(HierKeyShape)) != 0)
+		dbp_key_refuse_storage(state, rel);
+	return closure;
 }
 
 /*

@@ -35,10 +35,13 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "compat/compat.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/trigger.h"
 #include "hierarchy/hierarchy.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -131,9 +134,27 @@ tie_partition(Relation rel, Oid rootid, List *triggers)
 }
 
 /*
+ * may_tie tells whether the current user may make a table the storage of a
+ * hierarchy of rel.
+ */
+static bool
+may_tie(Relation rel, Oid storageid)
+{
+	AttrNumber	depth = get_attnum(storageid, "depth");
+
+	return get_rel_relkind(storageid) == RELKIND_RELATION &&
+		!get_rel_relispartition(storageid) &&
+		!OidIsValid(dbp_hier_target_of(storageid)) &&
+		dbp_relation_owner(storageid) == rel->rd_rel->relowner &&
+		object_ownercheck(RelationRelationId, RelationGetRelid(rel), GetUserId()) &&
+		depth != InvalidAttrNumber && get_atttype(storageid, depth) == INT4OID;
+}
+
+/*
  * dbp_hier_depend ties the triggers of a hierarchy that one table has, and the
  * storage.  What is tied already stays as it is.  Whoever may create triggers
- * can name any table in their argument: that of another owner is none of ours.
+ * can name any table in their argument: so a storage is tied only for the owner
+ * of both tables, and only if it looks like one.
  */
 void
 dbp_hier_depend(Oid relid, const HierSpec *spec)
@@ -150,7 +171,8 @@ dbp_hier_depend(Oid relid, const HierSpec *spec)
 	storageid = dbp_hier_storage_id(relid, spec);
 	if (rel->rd_rel->relispartition)
 		tie_partition(rel, dbp_hier_root(rel), triggers);
-	else if (OidIsValid(storageid) && dbp_relation_owner(storageid) == rel->rd_rel->relowner)
+	else if (OidIsValid(storageid) &&
+			 (dbp_hier_target_of(storageid) == relid || may_tie(rel, storageid)))
 	{
 		storage = table_open(storageid, AccessShareLock);
 		foreach(lc, triggers)
@@ -258,7 +280,9 @@ dbp_hier_storages_of(Oid targetid)
 
 	foreach(lc, auto_tables(targetid, true))
 	{
-		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+		/* The server ties partitions in the same way. */
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION &&
+			!get_rel_relispartition(lfirst_oid(lc)))
 			storages = lappend_oid(storages, lfirst_oid(lc));
 	}
 	return storages;
@@ -271,7 +295,8 @@ dbp_hier_storages_of(Oid targetid)
 Oid
 dbp_hier_target_of(Oid storageid)
 {
-	List	   *targets = auto_tables(storageid, false);
+	List	   *targets = get_rel_relispartition(storageid) ? NIL :
+		auto_tables(storageid, false);
 
 	return targets == NIL ? InvalidOid : linitial_oid(targets);
 }

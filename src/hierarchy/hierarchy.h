@@ -96,6 +96,15 @@ extern int	dbp_key_compare(HierKeyType *type, const Datum *a, const Datum *b);
 extern Datum *dbp_key_copy(HierKeyType *type, const Datum *key);
 extern char *dbp_key_text(HierKeyType *type, const Datum *key);
 
+/* What the columns of a storage must be like to hold the keys of a hierarchy. */
+typedef struct HierKeyShape
+{
+	int			n;
+	int			nscope;
+	Oid			types[HIER_MAX_KEY];
+	Oid			collations[HIER_MAX_KEY];
+} HierKeyShape;
+
 /* A map from keys to entries of the caller's, which start with this head. */
 typedef struct HierMapEntry
 {
@@ -135,7 +144,8 @@ struct HierState
 	AttrNumber	key[2 * HIER_MAX_KEY];	/* in this relation; of an edge:
 										 * parent, child */
 	AttrNumber	parent[HIER_MAX_KEY];	/* not in a graph */
-	bool		immediate_fk;	/* every parent exists once a statement ends */
+	bool		has_immediate_fk;	/* see dbp_hier_immediate_fk */
+	bool		deferrable_key; /* two rows may have one key for a while */
 	bool		unique_alone;	/* keys are unique without the scope, too */
 	bool		has_guess;		/* hash of the root below which a leaf came
 								 * last */
@@ -148,6 +158,7 @@ struct HierState
 extern HierState *dbp_hier_state(Relation rel, Trigger *trigger);
 extern HierState *dbp_hier_target_state(Relation target, const HierSpec *spec);
 extern Oid	dbp_hier_root(Relation rel);
+extern bool dbp_hier_immediate_fk(HierState *state);
 extern bool dbp_hier_look_up(HierState *state, const Datum *key, Datum **parent);
 extern void dbp_hier_require_not_elsewhere(HierState *state, const Datum *child,
 										   const Datum *parent);
@@ -155,6 +166,10 @@ extern void dbp_hier_require_same_scope(HierState *state, const Datum *key);
 extern bool dbp_hier_look_up_edge_into(HierState *state, const Datum *key);
 extern List *dbp_hier_look_up_children(HierState *state, const Datum *key);
 extern void dbp_hier_state_init(void);
+
+extern void dbp_key_shape(HierState *state, HierKeyShape *shape);
+extern bool dbp_key_fits(HierKeyType *type, Relation storage, const AttrNumber *attnums);
+extern void dbp_key_refuse_storage(HierState *state, Relation storage) pg_attribute_noreturn();
 
 /* ---- queue.c: what a statement touched ---- */
 

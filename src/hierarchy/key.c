@@ -177,6 +177,53 @@ dbp_key_text(HierKeyType *type, const Datum *key)
 	return text.data;
 }
 
+/*
+ * dbp_key_shape tells what columns must be like to hold keys of a hierarchy.
+ */
+void
+dbp_key_shape(HierState *state, HierKeyShape *shape)
+{
+	memset(shape, 0, sizeof(*shape));
+	shape->n = state->type.n;
+	shape->nscope = state->spec.nscope;
+	for (int i = 0; i < shape->n; i++)
+	{
+		shape->types[i] = state->type.col[i].type;
+		shape->collations[i] = state->type.col[i].collation;
+	}
+}
+
+/*
+ * dbp_key_fits tells whether columns of a storage are like that.
+ */
+bool
+dbp_key_fits(HierKeyType *type, Relation storage, const AttrNumber *attnums)
+{
+	for (int i = 0; i < type->n; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(storage), attnums[i] - 1);
+
+		if (getBaseType(att->atttypid) != type->col[i].type ||
+			att->attcollation != type->col[i].collation)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * dbp_key_refuse_storage raises 55000 for a storage that they are not like.
+ */
+void
+dbp_key_refuse_storage(HierState *state, Relation storage)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table %s cannot hold the keys of %s", dbp_relation_name(storage),
+					dbp_relation_name_by_oid(state->head.rootid)),
+			 errdetail("Its columns have other types, collations or places."),
+			 errhint("Disable the hierarchy, drop that table, and enable it again.")));
+}
+
 /* ---- maps ---------------------------------------------------------------- */
 
 /* Entries are made in blocks: they are small and many. */

@@ -289,7 +289,7 @@ flush_nested(HierState *state, HierQueue *queue)
 		(void) dbp_nested_lock(flush.store);
 	do
 	{
-		flush.adopts = !state->immediate_fk || dbp_hier_has_orphans(state);
+		flush.adopts = !dbp_hier_immediate_fk(state) || dbp_hier_has_orphans(state);
 		dbp_hier_announce(state, queue);
 		classify(&flush);
 		if (lock_trees(&flush) | dbp_nested_lock(flush.store))

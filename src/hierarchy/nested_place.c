@@ -43,7 +43,7 @@ check_orphan(NestedFlush *flush, HierTouched *touched)
 	if (touched->carried)
 		return;
 	dbp_hier_require_not_elsewhere(state, node->head.key, node->wanted);
-	if (state->spec.orphan_error && !state->immediate_fk)
+	if (state->spec.orphan_error && !dbp_hier_immediate_fk(state))
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("node %s of hierarchy \"%s\" has no parent",

@@ -65,6 +65,7 @@ typedef struct Probe
 typedef struct Shape
 {
 	DbpRelState head;			/* MUST BE FIRST */
+	HierKeyShape	keys;			/* of the keys that fit */
 	NestedColumns columns;
 	Oid			node_index;
 	Oid			lft_index;
@@ -155,6 +156,10 @@ build_shape(DbpRelState *head, Relation rel, void *arg)
 
 	head->rootid = head->relid;
 	dbp_nested_find_columns(rel, &state->spec, &shape->columns);
+	dbp_key_shape(state, &shape->keys);
+	if (!dbp_key_fits(&state->type, rel, shape->columns.node) ||
+		!dbp_key_fits(&state->type, rel, shape->columns.tree))
+		dbp_key_refuse_storage(state, rel);
 	find_indexes(shape, rel);
 }
 
@@ -176,6 +181,7 @@ dbp_nested_open(HierState *state, bool repair)
 {
 	NestedStore *store = palloc0(sizeof(NestedStore));
 	TriggerDesc *triggers;
+	HierKeyShape	keys;
 
 	store->state = state;
 	store->repair = repair;
@@ -183,6 +189,9 @@ dbp_nested_open(HierState *state, bool repair)
 	store->rel = table_open(state->storageid, AccessShareLock);
 	store->shape = (Shape *) dbp_relstate_get(shapes, store->rel, InvalidOid, state);
 	store->n = store->shape->columns.n;
+	dbp_key_shape(state, &keys);
+	if (memcmp(&keys, &store->shape->keys, sizeof(HierKeyShape)) != 0)
+		dbp_key_refuse_storage(state, store->rel);
 	store->slot = table_slot_create(store->rel, NULL);
 	store->written_by = InvalidCommandId;
 	triggers = store->rel->trigdesc;

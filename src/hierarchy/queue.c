@@ -196,7 +196,8 @@ dbp_hier_forget_look_ups(HierQueue *queue)
 
 /*
  * dbp_hier_remember_orphan remembers a node whose parent is not there, to try
- * again before the commit: another transaction may bring it.
+ * again before the commit: another transaction may bring it.  So it does with a
+ * key that two rows may have until then.
  */
 void
 dbp_hier_remember_orphan(HierState *state, const Datum *key)
@@ -236,7 +237,7 @@ dbp_hier_announce(HierState *state, HierQueue *queue)
 {
 	uint64		arrivals = 0;
 
-	if (state->immediate_fk)
+	if (dbp_hier_immediate_fk(state))
 		return;
 	for (int i = 0; i < queue->ntouched; i++)
 	{

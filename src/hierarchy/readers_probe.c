@@ -357,7 +357,7 @@ dbpatterns_closure_may_have_orphans(PG_FUNCTION_ARGS)
 		HierState  *state = dbp_hier_state(target, lfirst(lc));
 
 		if (state->storageid == PG_GETARG_OID(1))
-			result = !state->immediate_fk && !state->spec.orphan_error;
+			result = !dbp_hier_immediate_fk(state) && !state->spec.orphan_error;
 	}
 	table_close(target, NoLock);
 	PG_RETURN_BOOL(result);

@@ -24,7 +24,9 @@
 #include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
+#include "commands/trigger.h"
 #include "compat/compat.h"
+#include "core/append.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/version.h"
@@ -138,6 +140,39 @@ is_unique_alone(HierState *state, Relation root)
 	return false;
 }
 
+/*
+ * has_immediate_key tells whether some unique index on the key's columns holds
+ * at every moment.
+ */
+static bool
+has_immediate_key(HierState *state, Relation root)
+{
+	AttrNumber	key[HIER_MAX_KEY];
+	int			n = resolve_columns(key, root, state->spec.key);
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(root))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		int			paired = 0;
+
+		for (int i = 0; i < form->indnkeyatts; i++)
+		{
+			bool		is_key = false;
+
+			for (int j = 0; j < n; j++)
+				is_key |= form->indkey.values[i] == key[j];
+			paired += is_key;
+		}
+		found |= paired == form->indnkeyatts && form->indisunique && form->indimmediate &&
+			form->indisvalid && heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		index_close(index, AccessShareLock);
+	}
+	return found;
+}
+
 static bool
 find_immediate_fk(HierState *state, Relation root)
 {
@@ -195,7 +230,8 @@ fill_state(HierState *state, Relation rel)
 		(void) resolve_columns(state->key, rel, spec->key);
 		(void) resolve_columns(state->parent, rel, spec->parent);
 		dbp_key_type(&state->queue_type, rel, state->key, n);
-		state->immediate_fk = find_immediate_fk(state, root);
+		state->has_immediate_fk = find_immediate_fk(state, root);
+		state->deferrable_key = !has_immediate_key(state, root);
 		state->unique_alone = is_unique_alone(state, root);
 	}
 	dbp_key_type(&state->type, rel, state->key, n);
@@ -228,6 +264,39 @@ free_plans_with(HierState *state, MemoryContext cxt)
 	MemoryContextRegisterResetCallback(cxt, callback);
 }
 
+/*
+ * require_own_storage raises unless the table that a trigger names was made the
+ * storage of this hierarchy by the owner: anybody who may create a trigger can
+ * name any table.  Ties get lost in a restore without event triggers, where the
+ * registry still knows.
+ */
+static void
+require_own_storage(HierState *state)
+{
+	DbpOwnerScope scope;
+	DbpParam	params[3];
+	bool		found;
+
+	if (dbp_hier_target_of(state->storageid) == state->head.rootid)
+		return;
+	params[0] = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(state->head.rootid));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(dbp_hier_pattern(state->spec.kind)));
+	params[2] = DBP_PARAM(TEXTOID, CStringGetTextDatum(state->spec.storage));
+	SPI_connect();
+	dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
+	found = dbp_sql_query_latest("SELECT FROM _dbpatterns.registry WHERE target = $1"
+								 " AND pattern = $2 AND options ? $3", 3, params) > 0;
+	dbp_leave_owner(&scope);
+	SPI_finish();
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table \"%s\" does not hold a hierarchy of %s", state->spec.storage,
+						dbp_relation_name_by_oid(state->head.rootid)),
+				 errhint("Drop the trigger \"%s\"; the owner of the table makes the right ones by enabling the hierarchy.",
+						 state->trigger)));
+}
+
 static void
 build_state(DbpRelState *head, Relation rel, void *arg)
 {
@@ -238,6 +307,7 @@ build_state(DbpRelState *head, Relation rel, void *arg)
 	dbp_hier_parse_spec(trigger->tgnargs > 0 ? trigger->tgargs[0] : NULL, &state->spec);
 	strlcpy(state->trigger, trigger->tgname, NAMEDATALEN);
 	fill_state(state, rel);
+	require_own_storage(state);
 	free_plans_with(state, head->cxt);
 }
 
@@ -376,6 +446,16 @@ result_key(HierState *state, uint64 row, MemoryContext cxt)
 	key = dbp_key_copy(&state->type, values);
 	MemoryContextSwitchTo(oldcxt);
 	return key;
+}
+
+/*
+ * dbp_hier_immediate_fk tells whether a foreign key sees to it that every parent
+ * exists once a statement ends.  The server does not check them in replicas.
+ */
+bool
+dbp_hier_immediate_fk(HierState *state)
+{
+	return state->has_immediate_fk && SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
 }
 
 /*

@@ -173,7 +173,7 @@ classify_node(Flush *flush, Work *work)
 		(work->change == CHANGE_NONE && stored && flush->adopts))
 		want_lock(flush, &above, true);
 	else if (work->change == CHANGE_GONE)
-		want_lock(flush, &above, !state->immediate_fk);
+		want_lock(flush, &above, !dbp_hier_immediate_fk(state));
 	MemoryContextSwitchTo(oldcxt);
 	MemoryContextReset(flush->row_cxt);
 
@@ -354,7 +354,7 @@ flush_tree(HierState *state, HierQueue *queue)
 	guessed = guess_tree(&flush);
 	while (!done)
 	{
-		flush.adopts = !state->immediate_fk || dbp_hier_has_orphans(state);
+		flush.adopts = !dbp_hier_immediate_fk(state) || dbp_hier_has_orphans(state);
 		flush.leaves = flush.adopts || state->unique_alone;
 		dbp_hier_announce(state, queue);
 		classify(&flush);
