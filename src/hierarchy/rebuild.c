@@ -240,13 +240,10 @@ static void
 build_twin(Rebuild *rebuild)
 {
 	Relation	storage = table_open(rebuild->state->storageid, NoLock);
-	bool		silent = dbp_hier_ddl_silent;
 	Oid			twinid;
 
 	require_swap(storage);
-	dbp_hier_ddl_silent = true;
 	twinid = dbp_swap_create_twin(storage);
-	dbp_hier_ddl_silent = silent;
 	table_close(storage, NoLock);
 
 	rebuild->twin = *rebuild->state;
