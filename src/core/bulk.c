@@ -53,7 +53,8 @@ dbp_bulk_begin(Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("table %s cannot be filled directly", dbp_relation_name(rel)),
-				 errdetail("It is not a plain table, or it has triggers.")));
+				 errdetail("It is not a plain table, or it has triggers."),
+				 errhint("Drop the triggers, or make it an ordinary table.")));
 	bulk->rel = rel;
 	bulk->state = GetBulkInsertState();
 	bulk->cid = GetCurrentCommandId(true);
