@@ -497,7 +497,6 @@ end_inside(Pending *pending, int level, bool is_abort)
 			if (queue->level >= level)
 				continue;		/* it goes with its memory */
 			forget_known(queue);
-			queue->lock_missing = false;
 			pending->queue = queue;
 		}
 		else if (--queue->flushed_at > queue->level)

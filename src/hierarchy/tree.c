@@ -207,10 +207,6 @@ classify(Flush *flush)
 	flush->roots = dbp_map_create(queue->type, sizeof(RootLock), flush->attempt_cxt);
 	flush->nmoved = 0;
 	flush->ngone = 0;
-
-	/* Rows that are not ours may have changed while we waited. */
-	for (int i = queue->lock_missing ? 0 : flush->ntold; i < queue->ntouched; i++)
-		queue->touched[i]->known = false;
 	for (int i = 0; i < queue->ntouched; i++)
 	{
 		Work	   *work;
@@ -349,7 +345,6 @@ flush_tree(HierState *state, HierQueue *queue)
 	bool		done = false;
 	bool		guessed;
 
-	flush.ntold = queue->ntouched;
 	flush.pairs = dbp_pairs_open(state);
 	flush.attempt_cxt = AllocSetContextCreate(queue->cxt, "dbpatterns hierarchy attempt",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -366,7 +361,8 @@ flush_tree(HierState *state, HierQueue *queue)
 		classify(&flush);
 		learn_tree(&flush, guessed);
 		guessed = false;
-		if (lock_trees(&flush) | dbp_pairs_lock(flush.pairs))
+		waited = lock_trees(&flush);
+		if (dbp_pairs_lock(flush.pairs) || waited)
 			continue;
 		cut(&flush);
 		done = dbp_tree_attach(&flush);

@@ -58,7 +58,6 @@ typedef struct Flush
 	bool		adopts;			/* new nodes may have children already */
 	bool		leaves;			/* those that go may leave children */
 	bool		again;			/* it has begun anew */
-	int			ntold;			/* touched nodes that rows told of */
 	MemoryContext attempt_cxt;	/* reset at each attempt */
 	MemoryContext row_cxt;		/* reset for each row */
 	HierMap    *parents;		/* Parent */
