@@ -344,6 +344,7 @@ flush_tree(HierState *state, HierQueue *queue)
 	Flush		flush = {state, queue};
 	bool		done = false;
 	bool		guessed;
+	bool		waited;
 
 	flush.pairs = dbp_pairs_open(state);
 	flush.attempt_cxt = AllocSetContextCreate(queue->cxt, "dbpatterns hierarchy attempt",
