@@ -499,31 +499,49 @@ append_direct(DbpAppendTarget *target, Relation rel, int nrows,
 }
 
 /*
+ * insertable tells whether an INSERT may give a column a value.
+ */
+static bool
+insertable(Form_pg_attribute att)
+{
+	return !att->attisdropped && att->attgenerated == '\0';
+}
+
+/*
  * append_by_insert runs one INSERT for each row, as the owner of rel.
  */
 static void
 append_by_insert(Relation rel, int nrows, DbpAppendRow fill, void *arg)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
-	StringInfoData sql;
+	StringInfoData columns;
+	StringInfoData params;
 	Oid		   *types = palloc(sizeof(Oid) * desc->natts);
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
 	char	   *nulls = palloc(desc->natts);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	DbpOwnerScope scope;
 	SPIPlanPtr	plan;
+	int			n = 0;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s VALUES (", dbp_relation_name(rel));
+	initStringInfo(&columns);
+	initStringInfo(&params);
 	for (int i = 0; i < desc->natts; i++)
 	{
-		types[i] = TupleDescAttr(desc, i)->atttypid;
-		appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!insertable(att))
+			continue;
+		types[n++] = att->atttypid;
+		appendStringInfo(&columns, "%s%s", n > 1 ? ", " : "",
+						 quote_identifier(NameStr(att->attname)));
+		appendStringInfo(&params, "%s$%d", n > 1 ? ", " : "", n);
 	}
-	appendStringInfoChar(&sql, ')');
 
 	dbp_enter_owner(&scope, rel->rd_rel->relowner);
 	SPI_connect();
-	plan = SPI_prepare(sql.data, desc->natts, types);
+	plan = SPI_prepare(psprintf("INSERT INTO %s (%s) VALUES (%s)", dbp_relation_name(rel),
+								columns.data, params.data), n, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	for (int row = 0; row < nrows; row++)
@@ -531,9 +549,15 @@ append_by_insert(Relation rel, int nrows, DbpAppendRow fill, void *arg)
 		ExecClearTuple(slot);
 		fill(slot, row, arg);
 		ExecStoreVirtualTuple(slot);
+		n = 0;
 		for (int i = 0; i < desc->natts; i++)
-			nulls[i] = slot->tts_isnull[i] ? 'n' : ' ';
-		if (SPI_execute_plan(plan, slot->tts_values, nulls, false, 0) != SPI_OK_INSERT)
+		{
+			if (!insertable(TupleDescAttr(desc, i)))
+				continue;
+			values[n] = slot->tts_values[i];
+			nulls[n++] = slot->tts_isnull[i] ? 'n' : ' ';
+		}
+		if (SPI_execute_plan(plan, values, nulls, false, 0) != SPI_OK_INSERT)
 			elog(ERROR, "INSERT into %s failed", dbp_relation_name(rel));
 	}
 	SPI_finish();

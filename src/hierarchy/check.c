@@ -159,7 +159,7 @@ check_partitions(Check *check)
 
 /*
  * has_index tells whether a table has a usable index that begins with some
- * columns: in this order, or in any; all its columns, if it must be unique.
+ * columns, in this order or in any; or if it must be unique, one of no others.
  */
 static bool
 has_index(Relation rel, const AttrNumber *attnums, int n, bool ordered, bool unique)
@@ -178,9 +178,9 @@ has_index(Relation rel, const AttrNumber *attnums, int n, bool ordered, bool uni
 			for (int j = 0; j < n; j++)
 				paired += form->indkey.values[i] == attnums[j] && (!ordered || i == j);
 		}
-		has |= paired == n && form->indisvalid && form->indisready &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
-			(!unique || (form->indisunique && form->indnkeyatts == n));
+		has |= paired == (unique ? form->indnkeyatts : n) && form->indisvalid &&
+			form->indisready && (!unique || form->indisunique) &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 		index_close(index, AccessShareLock);
 	}
 	return has;

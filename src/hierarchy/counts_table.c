@@ -117,7 +117,8 @@ dbp_counts_array_type(Oid type)
 {
 	Oid			array = get_array_type(getBaseType(type));
 
-	if (!OidIsValid(array))
+	/* unnest makes columns of a composite type. */
+	if (!OidIsValid(array) || type_is_rowtype(type))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("nodes cannot be counted by a key of type %s", format_type_be(type)),

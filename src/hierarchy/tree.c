@@ -343,6 +343,7 @@ flush_tree(HierState *state, HierQueue *queue)
 	Flush		flush = {state, queue};
 	bool		done = false;
 	bool		guessed;
+	bool		waited;
 
 	flush.pairs = dbp_pairs_open(state);
 	flush.attempt_cxt = AllocSetContextCreate(queue->cxt, "dbpatterns hierarchy attempt",
@@ -360,7 +361,8 @@ flush_tree(HierState *state, HierQueue *queue)
 		classify(&flush);
 		learn_tree(&flush, guessed);
 		guessed = false;
-		if (lock_trees(&flush) | dbp_pairs_lock(flush.pairs))
+		waited = lock_trees(&flush);
+		if (dbp_pairs_lock(flush.pairs) || waited)
 			continue;
 		cut(&flush);
 		done = dbp_tree_attach(&flush);

@@ -102,4 +102,83 @@ ALTER TABLE catalogue.item ENABLE TRIGGER ALL;
 SELECT * FROM dbpatterns.check();
 
 \echo
-\echo 'That was the audit trail.  The guide is docs/guide/audit.md.'
+\echo '== Hierarchies: one call, and a closure table follows the tree of sections =='
+SELECT dbpatterns.closure_enable('catalogue.section', 'parent_id', order_by => 'name') \g (tuples_only=on)
+SELECT count(*) AS pairs, count(DISTINCT descendant) AS nodes, max(depth) AS depth
+  FROM catalogue.section_closure;
+
+\echo
+\echo '== Functions made for the table read it: a path, a part of the tree =='
+SELECT id AS editors FROM catalogue.section__find_path('{main,editors}') \gset
+SELECT line FROM catalogue.section__text(:editors) \g (tuples_only=on)
+
+\echo
+\echo '== Packages in the five largest sections, whatever lies between =='
+SELECT s.name, count(*) AS packages, pg_size_pretty(sum(p.installed_size_kb) * 1024) AS size
+  FROM catalogue.section s, catalogue.section__descendants(s.id, include_self => true) below
+  JOIN catalogue.package p ON p.section_id = below.id
+ WHERE catalogue.section__depth(s.id) = 1
+ GROUP BY s.name ORDER BY 2 DESC LIMIT 5;
+
+\echo
+\echo '== A move that would make a cycle is refused (the error is expected) =='
+\set ON_ERROR_STOP off
+UPDATE catalogue.section SET parent_id = :editors WHERE name = 'main';
+\set ON_ERROR_STOP on
+
+\echo
+\echo '== Any other move is an UPDATE, and takes all that is below along =='
+SELECT id AS text FROM catalogue.section__find_path('{main,text}') \gset
+UPDATE catalogue.section SET parent_id = :text WHERE id = :editors;
+SELECT array_to_string(catalogue.section__path(id), ' / ') AS path
+  FROM catalogue.section__descendants(:editors) ORDER BY 1 LIMIT 3;
+
+\echo
+\echo '== A graph: what packages need.  Edges that close a cycle are left out =='
+CREATE TABLE catalogue.need AS
+SELECT DISTINCT p.name AS package, d.name AS needs
+  FROM catalogue.dependency
+  JOIN catalogue.package p ON p.id = package_id
+  JOIN catalogue.package d ON d.id = depends_on_id
+ WHERE kind IN ('depends', 'pre-depends') AND alternative = 1;
+SELECT string_agg(DISTINCT parent_key, ' ') AS packages_that_need_one_another
+  FROM dbpatterns.closure_graph_cycles('catalogue.need', 'package', 'needs')
+ GROUP BY component HAVING max(parent_key) IN ('ruby3.1', 'libgcc-s1');
+DELETE FROM catalogue.need WHERE ctid IN (
+    SELECT edge_tid FROM dbpatterns.closure_graph_cycles('catalogue.need', 'package', 'needs')
+     WHERE closes);
+SELECT dbpatterns.closure_enable_graph('catalogue.need', 'package', 'needs') \g (tuples_only=on)
+
+\echo
+\echo '== What postgresql-15 needs, at once and in all; how much breaks without zlib1g =='
+SELECT count(*) FILTER (WHERE depth = 1) AS at_once, count(*) AS in_all
+  FROM catalogue.need__descendants('postgresql-15');
+\set ECHO none
+VACUUM ANALYZE catalogue.need, catalogue.need_closure;
+\set ECHO queries
+\timing on
+SELECT count(*) AS would_break FROM catalogue.need__ancestors('zlib1g');
+\timing off
+\echo The same by a recursive query:
+\timing on
+WITH RECURSIVE up AS (
+    SELECT package FROM catalogue.need WHERE needs = 'zlib1g'
+    UNION
+    SELECT n.package FROM up u JOIN catalogue.need n ON n.needs = u.package)
+SELECT count(*) AS would_break FROM up;
+\timing off
+
+\echo
+\echo '== An edge that would close a cycle is refused (the error is expected) =='
+\set ON_ERROR_STOP off
+INSERT INTO catalogue.need VALUES ('libc6', 'postgresql-15');
+\set ON_ERROR_STOP on
+
+\echo
+\echo '== Exact all the time: the check compares every pair =='
+SELECT target, closure, kind FROM dbpatterns.closure_status;
+SELECT * FROM dbpatterns.closure_check();
+
+\echo
+\echo 'Those were the audit trail and hierarchies.  The guides are docs/guide/audit.md and'
+\echo 'docs/guide/closure.md.'

@@ -134,6 +134,15 @@ SELECT * FROM dbpatterns.closure_check('p') ORDER BY problem COLLATE "C", object
 SELECT count(*) FROM dbpatterns.closure_check('p1');
 DROP TABLE p CASCADE;
 
+-- A key that is unique beyond its scope.
+CREATE TABLE post (id int PRIMARY KEY, forum int NOT NULL, parent_id int);
+INSERT INTO post VALUES (1, 1, NULL), (2, 1, 1);
+SELECT dbpatterns.closure_enable('post', 'parent_id', scope => '{forum}');
+SELECT * FROM dbpatterns.closure_check('post');
+DELETE FROM post_closure WHERE depth = 1;
+SELECT * FROM dbpatterns.closure_check('post');
+DROP TABLE post CASCADE;
+
 -- Who may not read the table learns of its rows nothing.
 CREATE ROLE regress_dbp_reader;
 GRANT USAGE ON SCHEMA t TO regress_dbp_reader;
