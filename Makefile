@@ -76,6 +76,7 @@ OBJS = \
 	src/hierarchy/convert_tree.o \
 	src/hierarchy/counts.o \
 	src/hierarchy/counts_table.o \
+	src/hierarchy/cycle.o \
 	src/hierarchy/ddl.o \
 	src/hierarchy/depend.o \
 	src/hierarchy/edit.o \

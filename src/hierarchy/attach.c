@@ -16,15 +16,11 @@
 #include "postgres.h"
 
 #include "hierarchy/tree.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
 /* Nodes below a moved one whose pairs are made before they are written. */
 #define BATCH_BELOW	4096
-
-/* Nodes of a cycle that an error shows. */
-#define CYCLE_PRINTED	10000
 
 /*
  * waits_for returns the work that must be done before a node is attached: that
@@ -150,30 +146,6 @@ attach_moved(Flush *flush, Work *work, Above *above)
 }
 
 /*
- * check_orphan raises if a node may not be without its parent.
- */
-static void
-check_orphan(Flush *flush, Work *work)
-{
-	HierState  *state = flush->state;
-	HierTouched *touched = work->touched;
-
-	if (!flush->queue->final)
-		return;
-	dbp_hier_require_not_elsewhere(state, touched->head.key, touched->parent);
-	if (state->spec.orphan_error && !dbp_hier_immediate_fk(state))
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("node %s of hierarchy \"%s\" has no parent",
-						dbp_key_text(&state->type, touched->head.key), state->spec.storage),
-				 errdetail("Node %s does not exist.",
-						   dbp_key_text(&state->type, touched->parent)),
-				 errhint("A parent must exist when the statement ends; NULL makes a root."),
-				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, state->spec.storage)));
-	dbp_hier_remember_orphan(state, touched->head.key);
-}
-
-/*
  * attach_one attaches a node whose parent is in its place.
  */
 static void
@@ -182,8 +154,8 @@ attach_one(Flush *flush, Work *work, Above *above)
 	Datum	   *key = work->touched->head.key;
 
 	work->mark = MARK_DONE;
-	if (work->orphan)
-		check_orphan(flush, work);
+	if (work->orphan && flush->queue->final)
+		dbp_hier_accept_orphan(flush->state, key, work->touched->parent);
 	if (work->change != CHANGE_NEW && work->change != CHANGE_MOVED)
 		return;
 	collect_above(work, above);
@@ -212,80 +184,22 @@ is_left(Flush *flush, Work *work, Work *waited_for)
 }
 
 /*
- * refuse_cycle follows the table from a node that seems to be below itself.  It
- * raises if it comes back to a node on the way; otherwise it touches the nodes
- * it has seen, for the flush to begin anew.
+ * refuse_cycle raises if a node is below itself; otherwise the flush begins
+ * anew.
  */
 static void
 refuse_cycle(Flush *flush, Work *work)
 {
 	HierState  *state = flush->state;
-	HierMap    *seen = dbp_map_create(flush->queue->type, sizeof(HierMapEntry),
-									  CurrentMemoryContext);
-	List	   *path = NIL;
 	Datum	   *key = work->touched->head.key;
-	StringInfoData text;
-	int			printed = 0;
-	bool		found;
-	ListCell   *lc;
 
-	while (key != NULL)
-	{
-		Datum	   *parent;
-
-		CHECK_FOR_INTERRUPTS();
-		(void) dbp_map_enter(seen, key, &found);
-		if (found)
-			break;
-		path = lappend(path, key);
-		if (!dbp_hier_look_up(state, key, &parent))
-			parent = NULL;
-		key = parent;
-	}
-	if (key == NULL)
-	{
-		int			before = flush->queue->ntouched;
-
-		foreach(lc, path)
-		{
-			HierTouched *touched = dbp_hier_touch(flush->queue, lfirst(lc), &found);
-
-			touched->known = false;
-		}
-		if (flush->queue->ntouched == before && flush->again)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("closure table \"%s\" has node %s below itself",
-							state->spec.storage, dbp_key_text(&state->type, linitial(path))),
-					 errhint("Repair it with dbpatterns.closure_sync.")));
-		flush->again = true;
-		return;
-	}
-
-	/* What comes before the cycle leads to it and is not part of it. */
-	initStringInfo(&text);
-	found = false;
-	foreach(lc, path)
-	{
-		found |= dbp_key_equal(&state->type, lfirst(lc), key);
-		if (!found)
-			continue;
-		appendStringInfo(&text, "%s -> ", dbp_key_text(&state->type, lfirst(lc)));
-		if (++printed == CYCLE_PRINTED)
-		{
-			appendStringInfo(&text, "(%d more) -> ",
-							 list_length(path) - foreach_current_index(lc) - 1);
-			break;
-		}
-	}
-	appendStringInfoString(&text, dbp_key_text(&state->type, key));
-	ereport(ERROR,
-			(errcode(ERRCODE_CHECK_VIOLATION),
-			 errmsg("node %s of hierarchy \"%s\" would be below itself",
-					dbp_key_text(&state->type, key), state->spec.storage),
-			 errdetail("From each node to its parent: %s.", text.data),
-			 errhint("Give one of these nodes a parent that is not below it."),
-			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, state->spec.storage)));
+	if (!dbp_hier_refuse_cycle(state, flush->queue, key) && flush->again)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("closure table \"%s\" has node %s below itself", state->spec.storage,
+						dbp_key_text(&state->type, key)),
+				 errhint("Repair it with dbpatterns.closure_sync.")));
+	flush->again = true;
 }
 
 /*

@@ -225,6 +225,11 @@ extern void dbp_hier_flush_chunk(HierState *state);
 extern bool dbp_hier_flushed_since(HierState *state, CommandId command);
 extern void dbp_hier_queue_init(void);
 
+/* ---- cycle.c: nodes that a flush cannot place ---- */
+
+extern bool dbp_hier_refuse_cycle(HierState *state, HierQueue *queue, Datum *node);
+extern void dbp_hier_accept_orphan(HierState *state, const Datum *key, const Datum *parent);
+
 /* ---- lock.c: who may change which tree at once ---- */
 
 /* A lock on the tree with that root. */

@@ -235,7 +235,6 @@ classify(NestedFlush *flush)
 	MemoryContextReset(flush->cxt);
 	MemoryContextSwitchTo(flush->cxt);
 	flush->again = false;
-	flush->attempts++;
 	flush->nodes = dbp_map_create(queue->type, sizeof(NestedNode), flush->cxt);
 	flush->parents = dbp_map_create(queue->type, sizeof(Parent), flush->cxt);
 	flush->roots = dbp_map_create(queue->type, sizeof(RootLock), flush->cxt);

@@ -134,7 +134,7 @@ typedef struct NestedFlush
 	NestedStore *store;
 	bool		adopts;			/* new nodes may have children already */
 	bool		again;			/* begin anew */
-	int			attempts;
+	bool		retried;		/* what seemed to be a cycle was none */
 	MemoryContext cxt;			/* reset at each attempt */
 	HierMap    *nodes;			/* NestedNode: touched and loaded ones */
 	HierMap    *parents;		/* of touched ones */

@@ -196,68 +196,16 @@ link_nodes(NestedFlush *flush)
 }
 
 /*
- * refuse_cycle follows the table from a node that seems to be below itself.  It
- * raises if it comes back to a node on the way; otherwise it touches the nodes
- * it has seen, for the flush to begin anew.
+ * refuse_cycle raises if a node is below itself; otherwise the flush begins
+ * anew.
  */
 static void
 refuse_cycle(NestedFlush *flush, NestedNode *node)
 {
-	HierState  *state = flush->state;
-	HierMap    *seen = dbp_map_create(flush->queue->type, sizeof(HierMapEntry),
-									  CurrentMemoryContext);
-	List	   *path = NIL;
-	Datum	   *key = node->head.key;
-	StringInfoData text;
-	bool		found = false;
-	ListCell   *lc;
-
-	while (key != NULL && !found)
-	{
-		Datum	   *parent;
-
-		CHECK_FOR_INTERRUPTS();
-		(void) dbp_map_enter(seen, key, &found);
-		if (found)
-			break;
-		path = lappend(path, key);
-		if (!dbp_hier_look_up(state, key, &parent))
-			parent = NULL;
-		key = parent;
-	}
-	if (key == NULL)
-	{
-		int			before = flush->queue->ntouched;
-
-		foreach(lc, path)
-		{
-			HierTouched *touched = dbp_nested_touch(flush, lfirst(lc));
-
-			touched->known = false;
-		}
-		if (flush->queue->ntouched == before && flush->attempts > 1)
-			dbp_nested_damaged(flush->store, node->head.key);
-		flush->again = true;
-		return;
-	}
-
-	/* What comes before the cycle leads to it and is not part of it. */
-	initStringInfo(&text);
-	found = false;
-	foreach(lc, path)
-	{
-		found |= dbp_key_equal(&state->type, lfirst(lc), key);
-		if (found)
-			appendStringInfo(&text, "%s -> ", dbp_key_text(&state->type, lfirst(lc)));
-	}
-	appendStringInfoString(&text, dbp_key_text(&state->type, key));
-	ereport(ERROR,
-			(errcode(ERRCODE_CHECK_VIOLATION),
-			 errmsg("node %s of hierarchy \"%s\" would be below itself",
-					dbp_key_text(&state->type, key), state->spec.storage),
-			 errdetail("From each node to its parent: %s.", text.data),
-			 errhint("Give one of these nodes a parent that is not below it."),
-			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, state->spec.storage)));
+	if (!dbp_hier_refuse_cycle(flush->state, flush->queue, node->head.key) && flush->retried)
+		dbp_nested_damaged(flush->store, node->head.key);
+	flush->retried = true;
+	flush->again = true;
 }
 
 /*

@@ -28,32 +28,6 @@ typedef struct Site
 	int			position;
 } Site;
 
-/* ---- orphans ----------------------------------------------------------------- */
-
-/*
- * check_orphan raises if a node may not be without its parent.
- */
-static void
-check_orphan(NestedFlush *flush, HierTouched *touched)
-{
-	HierState  *state = flush->state;
-	NestedNode *node = touched->work;
-
-	touched->carried = !flush->queue->final;
-	if (touched->carried)
-		return;
-	dbp_hier_require_not_elsewhere(state, node->head.key, node->wanted);
-	if (state->spec.orphan_error && !dbp_hier_immediate_fk(state))
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("node %s of hierarchy \"%s\" has no parent",
-						dbp_key_text(&state->type, node->head.key), state->spec.storage),
-				 errdetail("Node %s does not exist.", dbp_key_text(&state->type, node->wanted)),
-				 errhint("A parent must exist when the statement ends; NULL makes a root."),
-				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, state->spec.storage)));
-	dbp_hier_remember_orphan(state, node->head.key);
-}
-
 /* ---- places ------------------------------------------------------------------ */
 
 static void
@@ -223,7 +197,9 @@ dbp_nested_apply(NestedFlush *flush)
 		NestedNode *node = queue->touched[i]->work;
 
 		if (node->orphan)
-			check_orphan(flush, queue->touched[i]);
+			queue->touched[i]->carried = !queue->final;
+		if (node->orphan && queue->final)
+			dbp_hier_accept_orphan(flush->state, node->head.key, node->wanted);
 		if (!node->wants || node->parent != NULL)
 			continue;
 		if (node->wanted == NULL || node->orphan)

@@ -216,5 +216,34 @@ SELECT watch('cyclic', '{parent_id}');
 SELECT refused('UPDATE cyclic SET parent_id = 3 WHERE id = 1');
 :same
 
+-- A statement inside another one flushes what that has queued; in a block that
+-- is rolled back, the flush goes with it, and what raised may be caught.
+CREATE TABLE nest (id int PRIMARY KEY, parent_id int REFERENCES nest);
+SELECT dbpatterns.closure_enable('nest', 'parent_id'), dbpatterns.nested_set_enable('nest', 'parent_id');
+SELECT watch('nest', '{parent_id}');
+CREATE FUNCTION nest_more() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF new.id >= 1000 THEN RETURN NULL; END IF;
+  BEGIN
+    INSERT INTO nest VALUES (new.id + 1000, new.id);
+    BEGIN
+      INSERT INTO nest VALUES (new.id + 2000, new.id);
+    EXCEPTION WHEN unique_violation THEN NULL;
+    END;
+    IF new.id % 2 = 1 THEN RAISE no_data_found; END IF;
+  EXCEPTION WHEN no_data_found THEN NULL;
+  END;
+  BEGIN
+    UPDATE nest SET parent_id = id WHERE id = new.id;
+  EXCEPTION WHEN check_violation THEN NULL;
+  END;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER more AFTER INSERT ON nest FOR EACH ROW EXECUTE FUNCTION nest_more();
+INSERT INTO nest VALUES (1, NULL), (2, 1), (3, 2), (4, 3);
+:same
+SELECT count(*) FROM nest_closure;
+SELECT * FROM dbpatterns.nested_set_check('nest');
+
 SELECT * FROM dbpatterns.closure_check();
 :finish
