@@ -267,7 +267,11 @@ swap_indexes(Relation rel, Relation twin)
 		}
 		index_close(index, NoLock);
 		if (!OidIsValid(found))
-			elog(ERROR, "index %u has no like on the twin", lfirst_oid(lc));
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table %s has got other indexes while it was built anew",
+							dbp_relation_name(rel)),
+					 errhint("Try again when they are there.")));
 		rest = list_delete_oid(rest, found);
 	}
 }
@@ -294,7 +298,8 @@ rename_toast(Oid relid)
 /*
  * dbp_swap_with_twin gives a table the files of its twin, and drops the twin
  * with the old ones.  The caller holds ACCESS EXCLUSIVE on both and is
- * connected to SPI.  Raises 55006 if this session has the table open.
+ * connected to SPI.  Raises 55006 if this session has the table open, and 55000
+ * if its indexes have changed since the twin was made.
  */
 void
 dbp_swap_with_twin(Oid relid, Oid twinid)

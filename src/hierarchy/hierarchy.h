@@ -235,10 +235,15 @@ typedef struct HierTreeLock
 	uint32		hash;			/* set by lock.c */
 } HierTreeLock;
 
+/* So few nodes are in no more trees than can be locked one by one. */
+#define HIER_FEW_TOUCHED	16
+
+extern bool dbp_hier_lock_writing(Relation storage);
 extern bool dbp_hier_lock_guess(HierState *state, uint32 hash);
 extern void dbp_hier_unlock_guess(HierState *state, uint32 hash);
 extern bool dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n);
 extern void dbp_hier_lock_whole(HierState *state);
+extern void dbp_hier_lock_rebuild(HierState *state);
 extern uint64 dbp_hier_arrival(HierState *state, const Datum *key);
 extern void dbp_hier_lock_arrivals(HierState *state, uint64 arrivals, bool exclusive);
 extern void dbp_hier_lock_init(void);

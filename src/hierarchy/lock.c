@@ -13,6 +13,7 @@
  *								exist: share by who brings the node, exclusive
  *								by who leaves orphans of it, for a last look
  *								before the commit; keys share ARRIVALS locks
+ *	  the rebuild				exclusive: one at a time
  *
  * Trees are locked in the order of their hash, so that two statements which
  * want the same ones wait and do not deadlock.  The root of a node is read
@@ -44,6 +45,7 @@
 /* field4 of the tags; PostgreSQL's own advisory locks have 1 and 2 there. */
 #define CLASS_TREE		0xDB01
 #define CLASS_ARRIVAL	0xDB02
+#define CLASS_REBUILD	0xDB04	/* CLASS_SIBLINGS of edit_order.c has 3 */
 
 /* Tree locks of a transaction in one hierarchy. */
 #define TREES_MAX	32
@@ -103,6 +105,19 @@ order_by_hash(const void *a, const void *b)
 }
 
 /*
+ * dbp_hier_lock_writing locks storage as its writers do, and tells whether that
+ * is new.
+ */
+bool
+dbp_hier_lock_writing(Relation storage)
+{
+	bool		new = !CheckRelationLockedByMe(storage, RowExclusiveLock, true);
+
+	LockRelationOid(RelationGetRelid(storage), RowExclusiveLock);
+	return new;
+}
+
+/*
  * lock_whole tells whether the lock is new: one that was asked for before may
  * have gone with a savepoint.
  */
@@ -127,6 +142,20 @@ void
 dbp_hier_lock_whole(HierState *state)
 {
 	(void) lock_whole(state);
+}
+
+/*
+ * dbp_hier_lock_rebuild keeps others from rebuilding a hierarchy.  It is no lock
+ * on the storage: each that keeps a second one out would keep out who writes to
+ * a graph or to many trees, too.
+ */
+void
+dbp_hier_lock_rebuild(HierState *state)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid, 0, CLASS_REBUILD);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 static void

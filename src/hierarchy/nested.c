@@ -285,12 +285,14 @@ flush_nested(HierState *state, HierQueue *queue)
 	flush.store = dbp_nested_open(state, false);
 	flush.cxt = AllocSetContextCreate(queue->cxt, "dbpatterns nested set flush",
 									  ALLOCSET_DEFAULT_SIZES);
+	if (queue->ntouched <= HIER_FEW_TOUCHED)
+		(void) dbp_nested_lock(flush.store);
 	do
 	{
 		flush.adopts = !dbp_hier_immediate_fk(state) || dbp_hier_has_orphans(state);
 		dbp_hier_announce(state, queue);
 		classify(&flush);
-		if (lock_trees(&flush))
+		if (lock_trees(&flush) | dbp_nested_lock(flush.store))
 		{
 			flush.again = true;
 			continue;

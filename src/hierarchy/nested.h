@@ -91,6 +91,7 @@ typedef struct NestedStore NestedStore;
 
 extern void dbp_nested_store_init(void);
 extern NestedStore *dbp_nested_open(HierState *state, bool repair);
+extern bool dbp_nested_lock(NestedStore *store);
 extern HierState *dbp_nested_state(NestedStore *store);
 extern bool dbp_nested_find(NestedStore *store, const Datum *node, NestedRow *row);
 extern bool dbp_nested_before(NestedStore *store, const Datum *tree, int depth, int64 upto,

@@ -370,6 +370,7 @@ dbp_nested_rewrite(HierState *state, NestedForest *forest, const Datum *tree)
 	delete_rows(state, forest, tree);
 	CommandCounterIncrement();
 	store = dbp_nested_open(state, true);
+	(void) dbp_nested_lock(store);
 	/* Nodes of the tree that are stored in another one, where they are wrong. */
 	for (uint32 i = 0; tree != NULL && i < forest->n; i++)
 	{

@@ -173,8 +173,8 @@ dbp_nested_store_init(void)
 }
 
 /*
- * dbp_nested_open opens the storage to be changed, in CurrentMemoryContext.  The
- * lock stays until the transaction ends.  repair: take rows as they are.
+ * dbp_nested_open opens the storage, in CurrentMemoryContext; dbp_nested_lock
+ * comes before changes.  repair: take rows as they are.
  */
 NestedStore *
 dbp_nested_open(HierState *state, bool repair)
@@ -186,7 +186,7 @@ dbp_nested_open(HierState *state, bool repair)
 	store->state = state;
 	store->repair = repair;
 	store->cxt = CurrentMemoryContext;
-	store->rel = table_open(state->storageid, RowExclusiveLock);
+	store->rel = table_open(state->storageid, AccessShareLock);
 	store->shape = (Shape *) dbp_relstate_get(shapes, store->rel, InvalidOid, state);
 	store->n = store->shape->columns.n;
 	dbp_key_shape(state, &keys);
@@ -201,6 +201,16 @@ dbp_nested_open(HierState *state, bool repair)
 	if (IsolationUsesXactSnapshot())
 		store->crosscheck = RegisterSnapshot(GetTransactionSnapshot());
 	return store;
+}
+
+/*
+ * dbp_nested_lock locks the storage as its writers do, and tells whether that is
+ * new, so that what was read may be out of date.
+ */
+bool
+dbp_nested_lock(NestedStore *store)
+{
+	return dbp_hier_lock_writing(store->rel);
 }
 
 /*
@@ -236,7 +246,7 @@ add_key(Probe *probe, int column, StrategyNumber strategy, MemoryContext cxt)
 static void
 open_probe(NestedStore *store, Probe *probe, Oid indexid)
 {
-	probe->index = index_open(indexid, RowExclusiveLock);
+	probe->index = index_open(indexid, AccessShareLock);
 	for (int i = 0; i < store->n; i++)
 		add_key(probe, i, BTEqualStrategyNumber, store->cxt);
 }

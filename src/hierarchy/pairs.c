@@ -34,7 +34,6 @@
 #include "core/owner.h"
 #include "hierarchy/closure.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -341,11 +340,8 @@ delete_by_trigger(HierPairs *pairs, const ItemPointerData *tid)
 bool
 dbp_pairs_lock(HierPairs *pairs)
 {
-	bool		new = !pairs->locked &&
-		!CheckRelationLockedByMe(pairs->rel, RowExclusiveLock, true);
+	bool		new = !pairs->locked && dbp_hier_lock_writing(pairs->rel);
 
-	if (!pairs->locked)
-		LockRelationOid(pairs->state->storageid, RowExclusiveLock);
 	pairs->locked = true;
 	return new;
 }

@@ -190,8 +190,20 @@ close_in(void *arg)
 }
 
 static void
+require_swap(Relation storage)
+{
+	dbp_swap_require(storage, "Repair it in place with dbpatterns.closure_sync.");
+}
+
+/*
+ * swap exchanges the files when it has got everybody out.  Triggers and
+ * publications may have come while the twin was built.
+ */
+static void
 swap(Rebuild *rebuild)
 {
+	Relation	storage;
+
 	for (; rebuild->tries < TRIES; rebuild->tries++)
 	{
 		ErrorData  *error;
@@ -201,6 +213,9 @@ swap(Rebuild *rebuild)
 		MemoryContextDelete(rebuild->try_cxt);
 		if (error == NULL)
 		{
+			storage = table_open(rebuild->state->storageid, NoLock);
+			require_swap(storage);
+			table_close(storage, NoLock);
 			dbp_swap_with_twin(rebuild->state->storageid, rebuild->twin.storageid);
 			return;
 		}
@@ -228,7 +243,7 @@ build_twin(Rebuild *rebuild)
 	bool		silent = dbp_hier_ddl_silent;
 	Oid			twinid;
 
-	dbp_swap_require(storage, "Repair it in place with dbpatterns.closure_sync.");
+	require_swap(storage);
 	dbp_hier_ddl_silent = true;
 	twinid = dbp_swap_create_twin(storage);
 	dbp_hier_ddl_silent = silent;
@@ -268,8 +283,8 @@ rebuild_closure(Oid relid, const char *closure)
 	rebuild.state = dbp_hier_target_state(target, dbp_hier_closure_spec(target, closure));
 	rebuild.whole = dbp_hier_require_whole(rebuild.state);
 
-	/* Nobody else rebuilds it or changes its definition. */
-	LockRelationOid(rebuild.state->storageid, ShareUpdateExclusiveLock);
+	dbp_hier_lock_rebuild(rebuild.state);
+	LockRelationOid(rebuild.state->storageid, AccessShareLock);
 	enter(&scope, rebuild.state->storageid);
 	build_twin(&rebuild);
 	if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONG_BUILD_MS))
@@ -307,8 +322,8 @@ can_commit(FunctionCallInfo fcinfo)
  * 23503 for orphans where they are refused, 55006 when this session has it
  * open, 55P03 when others use it for too long.
  *
- * Locks ACCESS SHARE on the target and SHARE UPDATE EXCLUSIVE on the closure
- * table; at the end SHARE ROW EXCLUSIVE and for a moment ACCESS EXCLUSIVE on
+ * Locks ACCESS SHARE on the target and the closure table, and other rebuilds of
+ * it out; at the end SHARE ROW EXCLUSIVE and for a moment ACCESS EXCLUSIVE on
  * it, in ten tries of at most 2 seconds in which others queue behind it.  Runs
  * as the owner of the closure table, regardless of row-level security.
  */

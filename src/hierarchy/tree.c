@@ -38,9 +38,6 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-/* So few nodes are in no more trees than can be locked one by one. */
-#define FEW_TOUCHED	16
-
 /* ---- 1. classify --------------------------------------------------------- */
 
 static const HierPair *
@@ -200,6 +197,7 @@ classify(Flush *flush)
 	HierQueue  *queue = flush->queue;
 	int			allocated = 0;
 
+	/* Rows that are not ours may have changed while we waited. */
 	dbp_hier_forget_look_ups(queue);
 	MemoryContextReset(flush->attempt_cxt);
 	MemoryContextSwitchTo(flush->attempt_cxt);
@@ -351,7 +349,7 @@ flush_tree(HierState *state, HierQueue *queue)
 											  ALLOCSET_DEFAULT_SIZES);
 	flush.row_cxt = AllocSetContextCreate(queue->cxt, "dbpatterns hierarchy row",
 										  ALLOCSET_SMALL_SIZES);
-	if (queue->ntouched <= FEW_TOUCHED)
+	if (queue->ntouched <= HIER_FEW_TOUCHED)
 		(void) dbp_pairs_lock(flush.pairs);
 	guessed = guess_tree(&flush);
 	while (!done)
