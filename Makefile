@@ -97,6 +97,7 @@ OBJS = \
 	src/hierarchy/install.o \
 	src/hierarchy/key.o \
 	src/hierarchy/lock.o \
+	src/hierarchy/lookup.o \
 	src/hierarchy/nested.o \
 	src/hierarchy/nested_build.o \
 	src/hierarchy/nested_check.o \

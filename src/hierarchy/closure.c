@@ -160,7 +160,7 @@ Closure *
 dbp_closure_of(Relation rel, HierState *state)
 {
 	Closure    *closure = (Closure *) dbp_relstate_get(closures, rel, InvalidOid, state);
-	HierKeyShape	shape;
+	HierKeyShape shape;
 
 	/* Hand-made triggers can say different things of one closure table. */
 	dbp_key_shape(state, &shape);

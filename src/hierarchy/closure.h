@@ -24,7 +24,7 @@ typedef struct Closure
 	AttrNumber	ancestor[HIER_MAX_KEY]; /* the scope's columns included */
 	AttrNumber	descendant[HIER_MAX_KEY];
 	AttrNumber	depth;
-	HierKeyShape	shape;			/* of the keys that fit */
+	HierKeyShape shape;			/* of the keys that fit */
 	ScanKeyData forward_keys[2 * HIER_MAX_KEY];
 	ScanKeyData backward_keys[HIER_MAX_KEY];
 } Closure;

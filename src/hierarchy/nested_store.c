@@ -65,7 +65,7 @@ typedef struct Probe
 typedef struct Shape
 {
 	DbpRelState head;			/* MUST BE FIRST */
-	HierKeyShape	keys;			/* of the keys that fit */
+	HierKeyShape keys;			/* of the keys that fit */
 	NestedColumns columns;
 	Oid			node_index;
 	Oid			lft_index;
@@ -181,7 +181,7 @@ dbp_nested_open(HierState *state, bool repair)
 {
 	NestedStore *store = palloc0(sizeof(NestedStore));
 	TriggerDesc *triggers;
-	HierKeyShape	keys;
+	HierKeyShape keys;
 
 	store->state = state;
 	store->repair = repair;

@@ -205,7 +205,6 @@ classify(Flush *flush)
 	flush->roots = dbp_map_create(queue->type, sizeof(RootLock), flush->attempt_cxt);
 	flush->nmoved = 0;
 	flush->ngone = 0;
-
 	for (int i = 0; i < queue->ntouched; i++)
 	{
 		Work	   *work;

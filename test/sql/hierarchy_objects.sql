@@ -271,19 +271,16 @@ SELECT relname, relpersistence, relnamespace::regnamespace = 't'::regnamespace A
 ALTER TABLE quick SET LOGGED;
 SELECT relname, relpersistence FROM pg_class WHERE oid = 'quick_closure'::regclass;
 SELECT severity, object, problem, remedy FROM dbpatterns.closure_check('quick');
--- Rows that leave a temporary table when the transaction ends fire no trigger.
+-- Rows that leave a temporary table when the transaction ends fire no trigger: a
+-- limit, of which the check knows.
 CREATE TEMP TABLE shortly (id int PRIMARY KEY, parent_id int) ON COMMIT DELETE ROWS;
 CREATE INDEX ON shortly (parent_id);
 SELECT dbpatterns.closure_enable('shortly', 'parent_id');
-SELECT watch('shortly', '{parent_id}', closure => 'pg_temp.shortly_closure');
 BEGIN;
 INSERT INTO shortly VALUES (2, 1), (1, NULL);
-:same
 COMMIT;
-:same
-BEGIN;
-INSERT INTO shortly VALUES (2, NULL), (1, 2);
-:same
-COMMIT;
+SELECT problem FROM dbpatterns.closure_check('shortly') ORDER BY 1;
+SELECT count(*) FROM dbpatterns.closure_sync('shortly');
+SELECT problem FROM dbpatterns.closure_check('shortly');
 DROP TABLE gone, shortly;
 :finish
