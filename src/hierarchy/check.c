@@ -258,6 +258,17 @@ check_storage(Check *check)
 					"call dbpatterns.closure_disable, then dbpatterns.closure_enable");
 		return false;
 	}
+	if (storage->rd_rel->relowner != check->target->rd_rel->relowner)
+	{
+		dbp_finding(check->fcinfo, DBP_ERROR, check->storage,
+					psprintf("it does not belong to the owner of %s, every change is refused",
+							 check->object),
+					psprintf("ALTER TABLE %s OWNER TO %s", check->storage,
+							 quote_identifier(GetUserNameFromId(check->target->rd_rel->relowner,
+																false))));
+		relation_close(storage, AccessShareLock);
+		return false;
+	}
 	check->state = dbp_hier_target_state(check->target, check->spec);
 	n = check->state->type.n;
 	own = n - check->spec->nscope;
@@ -281,12 +292,6 @@ check_storage(Check *check)
 			dbp_finding(check->fcinfo, DBP_ERROR, check->storage,
 						"the index led by the descendant is missing or not valid, every change is refused",
 						"create it again on scope, descendant and ancestor, with depth included");
-		if (storage->rd_rel->relowner != check->target->rd_rel->relowner)
-			dbp_finding(check->fcinfo, DBP_WARNING, check->storage,
-						psprintf("it does not belong to the owner of %s", check->object),
-						psprintf("ALTER TABLE %s OWNER TO %s", check->storage,
-								 quote_identifier(GetUserNameFromId(check->target->rd_rel->relowner,
-																	false))));
 	}
 	relation_close(storage, AccessShareLock);
 	return good;

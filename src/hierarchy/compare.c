@@ -77,7 +77,8 @@ dbp_hier_storage_columns(HierState *state, Relation storage, HierStorage *column
 
 	columns->depth = 2 * n - nscope + 1;
 	if (desc->natts < columns->depth ||
-		TupleDescAttr(desc, columns->depth - 1)->atttypid != INT4OID)
+		TupleDescAttr(desc, columns->depth - 1)->atttypid != INT4OID ||
+		strcmp(NameStr(TupleDescAttr(desc, columns->depth - 1)->attname), "depth") != 0)
 		return false;
 	for (int i = 0; i < n; i++)
 	{

@@ -70,7 +70,7 @@ dbp_convert_name(FunctionCallInfo fcinfo, int argno, const char *argument)
 {
 	if (argument != NULL)
 		dbp_require_argument(fcinfo, argno, argument, "Give the name of a column.");
-	return PG_ARGISNULL(argno) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(argno)));
+	return dbp_hier_name_argument(fcinfo, argno);
 }
 
 /*

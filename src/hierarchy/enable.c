@@ -65,14 +65,20 @@ dbp_hier_depth_argument(FunctionCallInfo fcinfo, int argno)
 	return depth;
 }
 
-static char *
-name_argument(FunctionCallInfo fcinfo, int argno)
+/*
+ * dbp_hier_name_argument reads an argument that is a name, NULL for NULL.
+ */
+char *
+dbp_hier_name_argument(FunctionCallInfo fcinfo, int argno)
 {
 	return PG_ARGISNULL(argno) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(argno)));
 }
 
-static List *
-array_argument(FunctionCallInfo fcinfo, int argno, const char *argument)
+/*
+ * dbp_hier_names_argument reads an array of names of columns, NIL for NULL.
+ */
+List *
+dbp_hier_names_argument(FunctionCallInfo fcinfo, int argno, const char *argument)
 {
 	return dbp_column_list(PG_ARGISNULL(argno) ? NULL : PG_GETARG_ARRAYTYPE_P(argno), argument);
 }
@@ -127,10 +133,10 @@ dbpatterns_closure_enable(PG_FUNCTION_ARGS)
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();
 	spec.parent = dbp_hier_columns_argument(fcinfo, 1, "parent");
-	spec.key = array_argument(fcinfo, 2, "key");
+	spec.key = dbp_hier_names_argument(fcinfo, 2, "key");
 	spec.max_depth = dbp_hier_depth_argument(fcinfo, 4);
-	spec.order_by = name_argument(fcinfo, 5);
-	scope = array_argument(fcinfo, 6, "scope");
+	spec.order_by = dbp_hier_name_argument(fcinfo, 5);
+	scope = dbp_hier_names_argument(fcinfo, 6, "scope");
 	spec.orphan_error = dbp_choose_argument(fcinfo, 7, "on_orphan", "root", "error");
 	spec.counters = !PG_ARGISNULL(8) && PG_GETARG_BOOL(8);
 	always = dbp_choose_argument(fcinfo, 9, "fire", "origin", "always");
@@ -141,7 +147,7 @@ dbpatterns_closure_enable(PG_FUNCTION_ARGS)
 	dbp_require_target(target, "given a hierarchy");
 	dbp_hier_require_tree(target, tree);
 	dbp_hier_resolve_columns(target, &spec, scope);
-	dbp_hier_name_storage(target, &spec, name_argument(fcinfo, 3));
+	dbp_hier_name_storage(target, &spec, dbp_hier_name_argument(fcinfo, 3));
 	table_close(target, NoLock);
 
 	storageid = dbp_hier_install(relid, &spec, always, &closure_work);
@@ -166,7 +172,7 @@ dbpatterns_closure_enable(PG_FUNCTION_ARGS)
 Datum
 dbpatterns_closure_disable(PG_FUNCTION_ARGS)
 {
-	char	   *closure = name_argument(fcinfo, 1);
+	char	   *closure = dbp_hier_name_argument(fcinfo, 1);
 	Oid			relid;
 	Relation	target;
 	HierSpec   *spec = NULL;

@@ -123,8 +123,7 @@ dbpatterns_closure_enable_graph(PG_FUNCTION_ARGS)
 	dbp_require_target(edges, "given a closure table");
 	dbp_hier_require_tree(edges, tree);
 	resolve_columns(edges, &spec);
-	dbp_hier_name_storage(edges, &spec, PG_ARGISNULL(3) ? NULL :
-						  pstrdup(NameStr(*PG_GETARG_NAME(3))));
+	dbp_hier_name_storage(edges, &spec, dbp_hier_name_argument(fcinfo, 3));
 	table_close(edges, NoLock);
 
 	dbp_hier_ensure_index(relid, spec.parent);

@@ -486,6 +486,8 @@ extern void dbp_hier_resync(Oid targetid, const HierSpec *spec);
 /* ---- enable.c ---- */
 
 extern int	dbp_hier_depth_argument(FunctionCallInfo fcinfo, int argno);
+extern char *dbp_hier_name_argument(FunctionCallInfo fcinfo, int argno);
+extern List *dbp_hier_names_argument(FunctionCallInfo fcinfo, int argno, const char *argument);
 
 /* ---- triggers.c: the triggers of a hierarchy ---- */
 

@@ -321,6 +321,16 @@ check_hierarchy(FunctionCallInfo fcinfo, Relation target, const HierSpec *spec)
 					again);
 		return;
 	}
+	if (dbp_relation_owner(dbp_hier_storage_id(RelationGetRelid(target), spec)) !=
+		target->rd_rel->relowner)
+	{
+		dbp_finding(fcinfo, DBP_ERROR, name,
+					psprintf("it does not belong to the owner of %s, every change is refused",
+							 dbp_relation_name(target)),
+					psprintf("ALTER TABLE %s OWNER TO %s", name,
+							 quote_identifier(GetUserNameFromId(target->rd_rel->relowner, false))));
+		return;
+	}
 	if (!dbp_hier_is_intact(RelationGetRelid(target), spec))
 		dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name(target),
 					psprintf("triggers for %s are missing or disabled", name), again);

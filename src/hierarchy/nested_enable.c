@@ -159,18 +159,6 @@ static const HierWork nested_work = {
 
 /* ---- enable and disable ----------------------------------------------------------- */
 
-static char *
-name_argument(FunctionCallInfo fcinfo, int argno)
-{
-	return PG_ARGISNULL(argno) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(argno)));
-}
-
-static List *
-array_argument(FunctionCallInfo fcinfo, int argno, const char *argument)
-{
-	return dbp_column_list(PG_ARGISNULL(argno) ? NULL : PG_GETARG_ARRAYTYPE_P(argno), argument);
-}
-
 static int64
 gap_argument(FunctionCallInfo fcinfo, int argno)
 {
@@ -300,10 +288,10 @@ dbpatterns_nested_set_enable(PG_FUNCTION_ARGS)
 	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	dbp_check_version();
 	spec.parent = dbp_hier_columns_argument(fcinfo, 1, "parent");
-	spec.key = array_argument(fcinfo, 2, "key");
+	spec.key = dbp_hier_names_argument(fcinfo, 2, "key");
 	spec.gap = gap_argument(fcinfo, 4);
-	spec.order_by = name_argument(fcinfo, 5);
-	scope = array_argument(fcinfo, 6, "scope");
+	spec.order_by = dbp_hier_name_argument(fcinfo, 5);
+	scope = dbp_hier_names_argument(fcinfo, 6, "scope");
 	spec.orphan_error = dbp_choose_argument(fcinfo, 7, "on_orphan", "root", "error");
 	always = dbp_choose_argument(fcinfo, 8, "fire", "origin", "always");
 
@@ -315,7 +303,7 @@ dbpatterns_nested_set_enable(PG_FUNCTION_ARGS)
 	if (spec.order_by != NULL)
 		(void) dbp_column_number(target, spec.order_by);
 	dbp_hier_resolve_columns(target, &spec, scope);
-	dbp_hier_name_storage(target, &spec, name_argument(fcinfo, 3));
+	dbp_hier_name_storage(target, &spec, dbp_hier_name_argument(fcinfo, 3));
 	order = old_order(target, &spec, &existed);
 	table_close(target, NoLock);
 
@@ -350,7 +338,7 @@ dbpatterns_nested_set_enable(PG_FUNCTION_ARGS)
 Datum
 dbpatterns_nested_set_disable(PG_FUNCTION_ARGS)
 {
-	char	   *name = name_argument(fcinfo, 1);
+	char	   *name = dbp_hier_name_argument(fcinfo, 1);
 	Oid			relid;
 	Relation	target;
 	HierSpec   *spec = NULL;
@@ -480,7 +468,7 @@ dbpatterns_nested_set_rebuild(PG_FUNCTION_ARGS)
 	else
 		dbp_require_owner(relid);
 	target = table_open(relid, AccessShareLock);
-	spec = dbp_hier_find_spec(target, HIER_NESTED, name_argument(fcinfo, 1));
+	spec = dbp_hier_find_spec(target, HIER_NESTED, dbp_hier_name_argument(fcinfo, 1));
 	state = begin_work(target, spec, &scope);
 	if (!whole)
 	{

@@ -333,7 +333,7 @@ dbpatterns_closure_rebuild(PG_FUNCTION_ARGS)
 
 	dbp_require_argument(fcinfo, 0, "target", "Give the table that has a closure table.");
 	relid = PG_GETARG_OID(0);
-	closure = PG_ARGISNULL(1) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	closure = dbp_hier_name_argument(fcinfo, 1);
 	dbp_check_version();
 	dbp_require_owner(relid);
 	if (!nonatomic && IsolationUsesXactSnapshot())

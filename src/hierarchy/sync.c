@@ -236,8 +236,7 @@ dbpatterns_closure_sync(PG_FUNCTION_ARGS)
 
 	target = table_open(dbp_partition_root(relid), AccessShareLock);
 	state = dbp_hier_target_state(target,
-								  dbp_hier_closure_spec(target, PG_ARGISNULL(1) ? NULL :
-														NameStr(*PG_GETARG_NAME(1))));
+								  dbp_hier_closure_spec(target, dbp_hier_name_argument(fcinfo, 1)));
 	(void) repair_now(state, dry_run, (ReturnSetInfo *) fcinfo->resultinfo);
 	table_close(target, NoLock);
 	PG_RETURN_NULL();

@@ -15,10 +15,10 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "core/names.h"
 #include "executor/executor.h"
+#include "hierarchy/rows.h"
 #include "hierarchy/walk.h"
 #include "lib/stringinfo.h"
 #include "nodes/params.h"
@@ -27,8 +27,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 /*
  * A receiver of rows: [node], key columns, [parent columns], [order].
@@ -150,18 +148,10 @@ append_equal(StringInfo sql, WalkSource *source, const AttrNumber *attnums, cons
 {
 	for (int i = 0; i < source->type.n; i++)
 	{
-		TypeCacheEntry *cache = lookup_type_cache(source->type.col[i].type, TYPECACHE_EQ_OPR);
-		HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(cache->eq_opr));
-		Form_pg_operator form;
-
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for operator %u", cache->eq_opr);
-		form = (Form_pg_operator) GETSTRUCT(tuple);
-		appendStringInfo(sql, "%s t.%s OPERATOR(%s.%s) %s%d", i > 0 ? " AND" : "",
-						 column_name(source, attnums[i]),
-						 quote_identifier(get_namespace_name(form->oprnamespace)),
-						 NameStr(form->oprname), other, i + 1);
-		ReleaseSysCache(tuple);
+		appendStringInfoString(sql, i > 0 ? " AND " : " ");
+		dbp_sql_put_equal(sql, source->type.col[i].type,
+						  psprintf("t.%s", column_name(source, attnums[i])),
+						  psprintf("%s%d", other, i + 1));
 	}
 }
 
