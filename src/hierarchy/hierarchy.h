@@ -169,7 +169,7 @@ extern void dbp_hier_state_init(void);
 
 extern void dbp_key_shape(HierState *state, HierKeyShape *shape);
 extern bool dbp_key_fits(HierKeyType *type, Relation storage, const AttrNumber *attnums);
-extern void dbp_key_refuse_storage(HierState *state, Relation storage) pg_attribute_noreturn();
+extern void dbp_key_refuse_storage(HierState *state, Relation storage);
 
 /* ---- queue.c: what a statement touched ---- */
 
@@ -454,6 +454,7 @@ extern void dbp_hier_index_closure(Oid targetid, const HierSpec *spec);
 extern void dbp_hier_copy_grants(Oid targetid, const HierSpec *spec);
 extern void dbp_hier_ensure_index(Oid targetid, List *columns);
 extern void dbp_hier_register(Oid targetid, HierKind kind);
+extern List *dbp_hier_registered(HierKind kind);
 
 /* ---- install.c: switching a hierarchy on and off ---- */
 
