@@ -513,25 +513,12 @@ check_table(FunctionCallInfo fcinfo, Oid relid)
 Datum
 dbpatterns_closure_check(PG_FUNCTION_ARGS)
 {
-	List	   *targets = NIL;
+	List	   *targets;
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	if (!PG_ARGISNULL(0))
-		targets = list_make1_oid(PG_GETARG_OID(0));
-	else
-	{
-		DbpOwnerScope scope;
-		uint64		rows;
-
-		dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
-		rows = dbp_sql_query("SELECT target FROM _dbpatterns.registry"
-							 " WHERE pattern = 'closure' ORDER BY target", 0, NULL);
-		for (uint64 i = 0; i < rows; i++)
-			targets = lappend_oid(targets, DatumGetObjectId(dbp_sql_value(i, 0, NULL)));
-		dbp_leave_owner(&scope);
-	}
+	targets = PG_ARGISNULL(0) ? dbp_hier_registered(HIER_TREE) : list_make1_oid(PG_GETARG_OID(0));
 	foreach(lc, targets)
 		check_table(fcinfo, lfirst_oid(lc));
 	SPI_finish();

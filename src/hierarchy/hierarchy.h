@@ -454,6 +454,7 @@ extern void dbp_hier_index_closure(Oid targetid, const HierSpec *spec);
 extern void dbp_hier_copy_grants(Oid targetid, const HierSpec *spec);
 extern void dbp_hier_ensure_index(Oid targetid, List *columns);
 extern void dbp_hier_register(Oid targetid, HierKind kind);
+extern List *dbp_hier_registered(HierKind kind);
 
 /* ---- install.c: switching a hierarchy on and off ---- */
 

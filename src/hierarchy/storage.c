@@ -26,6 +26,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "core/append.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/registry.h"
@@ -447,4 +448,25 @@ dbp_hier_register(Oid targetid, HierKind kind)
 		appendStringInfoChar(&options, '}');
 		dbp_registry_set(targetid, pattern, options.data);
 	}
+}
+
+/*
+ * dbp_hier_registered returns the tables that are listed with hierarchies of a
+ * kind.  The caller is connected to SPI.
+ */
+List *
+dbp_hier_registered(HierKind kind)
+{
+	DbpParam	param = DBP_PARAM(TEXTOID, CStringGetTextDatum(dbp_hier_pattern(kind)));
+	List	   *targets = NIL;
+	DbpOwnerScope scope;
+	uint64		rows;
+
+	dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
+	rows = dbp_sql_query("SELECT target FROM _dbpatterns.registry"
+						 " WHERE pattern = $1 ORDER BY target", 1, &param);
+	for (uint64 i = 0; i < rows; i++)
+		targets = lappend_oid(targets, DatumGetObjectId(dbp_sql_value(i, 0, NULL)));
+	dbp_leave_owner(&scope);
+	return targets;
 }
