@@ -497,6 +497,21 @@ check_table(FunctionCallInfo fcinfo, Oid relid)
 	relation_close(target, AccessShareLock);
 }
 
+/* A table to check that may fail. */
+typedef struct Work
+{
+	FunctionCallInfo fcinfo;
+	Oid			target;
+} Work;
+
+static void
+check_work(void *arg)
+{
+	Work	   *work = arg;
+
+	check_table(work->fcinfo, work->target);
+}
+
 /*
  * closure_check(target regclass) returns what is wrong with the closure tables
  * of a table, or of all tables when target is NULL: one row for each pair that
@@ -520,7 +535,22 @@ dbpatterns_closure_check(PG_FUNCTION_ARGS)
 	SPI_connect();
 	targets = PG_ARGISNULL(0) ? dbp_hier_registered(HIER_TREE) : list_make1_oid(PG_GETARG_OID(0));
 	foreach(lc, targets)
-		check_table(fcinfo, lfirst_oid(lc));
+	{
+		Work		work = {fcinfo, lfirst_oid(lc)};
+		ErrorData  *error;
+
+		/* One table that cannot be looked at must not hide the others. */
+		if (!PG_ARGISNULL(0))
+		{
+			check_table(fcinfo, work.target);
+			continue;
+		}
+		error = dbp_attempt(check_work, &work, true);
+		if (error != NULL)
+			dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name_by_oid(work.target),
+						psprintf("it cannot be checked: %s", error->message),
+						"call dbpatterns.closure_check for it with the rights it takes");
+	}
 	SPI_finish();
 	PG_RETURN_NULL();
 }

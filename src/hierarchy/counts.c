@@ -49,6 +49,7 @@ typedef struct Plans
 {
 	DbpRelState head;			/* MUST BE FIRST */
 	SPIPlanPtr	add;
+	SPIPlanPtr	change;
 	SPIPlanPtr	remove;
 } Plans;
 
@@ -110,6 +111,8 @@ free_plans(void *arg)
 
 	if (plans->add != NULL)
 		SPI_freeplan(plans->add);
+	if (plans->change != NULL)
+		SPI_freeplan(plans->change);
 	if (plans->remove != NULL)
 		SPI_freeplan(plans->remove);
 }
@@ -147,7 +150,7 @@ prepare(const char *sql, int nparams, Oid *types)
 }
 
 /*
- * get_plans returns the plans for a table of counts: both take arrays, one for
+ * get_plans returns the plans for a table of counts: they take arrays, one for
  * each column.
  */
 static Plans *
@@ -159,6 +162,7 @@ get_plans(HierState *state, CountsSql *names)
 	Oid			types[HIER_MAX_KEY + 2];
 	char	   *key = dbp_hier_quote_columns(names->key);
 	StringInfoData arrays;
+	StringInfoData aliases;
 
 	table_close(rel, NoLock);
 	if (plans->remove != NULL)
@@ -177,8 +181,16 @@ get_plans(HierState *state, CountsSql *names)
 									  " descendants = c.descendants + excluded.descendants",
 									  names->counts, key, arrays.data, n + 1, n + 2, key),
 							 n + 2, types);
-	appendStringInfoString(&arrays, ") AS e (");
-	dbp_sql_put_columns(&arrays, HIER_NUMBERED(NULL, "k"), 0, n);
+	initStringInfo(&aliases);
+	dbp_sql_put_columns(&aliases, HIER_NUMBERED(NULL, "k"), 0, n);
+	if (plans->change == NULL)
+		plans->change = prepare(psprintf("UPDATE %s AS c SET children = c.children + e.children,"
+										 " descendants = c.descendants + e.descendants"
+										 " FROM unnest(%s, $%d, $%d) AS e (%s, children, descendants)"
+										 " WHERE %s", names->counts, arrays.data, n + 1, n + 2,
+										 aliases.data, dbp_counts_match(names)),
+								n + 2, types);
+	appendStringInfo(&arrays, ") AS e (%s", aliases.data);
 	plans->remove = prepare(psprintf("DELETE FROM %s AS c USING unnest(%s) WHERE %s",
 									 names->counts, arrays.data, dbp_counts_match(names)),
 							n, types);
@@ -221,10 +233,12 @@ run_batch(HierKeyType *type, SPIPlanPtr plan, Delta **deltas, int n, bool number
 }
 
 /*
- * write_sorted writes the deltas of nodes that are gone, or those of others.
+ * write_sorted writes the deltas of nodes that came (life 1), went (-1) or stayed
+ * (0).  A node may have gone in an earlier flush, before what was below it: then
+ * there is nothing to change.
  */
 static void
-write_sorted(HierCounts *counts, SPIPlanPtr plan, Delta **deltas, int n, bool gone)
+write_sorted(HierCounts *counts, SPIPlanPtr plan, Delta **deltas, int n, int life)
 {
 	MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext,
 													"dbpatterns counts batch",
@@ -240,13 +254,12 @@ write_sorted(HierCounts *counts, SPIPlanPtr plan, Delta **deltas, int n, bool go
 		{
 			Delta	   *delta = deltas[from];
 
-			if (gone ? delta->life < 0 :
-				delta->life > 0 || (delta->life == 0 &&
-									(delta->children != 0 || delta->descendants != 0)))
+			if (delta->life == life &&
+				(life != 0 || delta->children != 0 || delta->descendants != 0))
 				batch[m++] = delta;
 		}
 		if (m > 0)
-			run_batch(&counts->state->type, plan, batch, m, !gone);
+			run_batch(&counts->state->type, plan, batch, m, life >= 0);
 		MemoryContextReset(batch_cxt);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -280,8 +293,9 @@ dbp_counts_write(HierCounts *counts)
 		dbp_counts_read_names(&names, state);
 		dbp_enter_owner(&scope, names.owner);
 		plans = get_plans(state, &names);
-		write_sorted(counts, plans->remove, deltas, n, true);
-		write_sorted(counts, plans->add, deltas, n, false);
+		write_sorted(counts, plans->remove, deltas, n, -1);
+		write_sorted(counts, plans->add, deltas, n, 1);
+		write_sorted(counts, plans->change, deltas, n, 0);
 		dbp_leave_owner(&scope);
 		SPI_finish();
 	}

@@ -173,6 +173,9 @@ follows_predecessor(NestedFlush *flush, NestedNode *node, NestedRow *parent)
 	bool		found = dbp_nested_before(flush->store, node->row.tree, node->row.depth,
 										  node->row.lft - 1, &row) && row.lft > parent->lft;
 
+	/* One that is touched may be about to go elsewhere. */
+	if (has && dbp_map_find(flush->queue->map, key) != NULL)
+		return false;
 	return has == found && (!has || dbp_key_equal(&flush->state->type, key, row.key));
 }
 

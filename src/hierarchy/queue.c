@@ -53,6 +53,7 @@ typedef struct Pending
 	HierQueue  *queue;			/* NULL: nothing */
 	HierQueue  *flushed_inside; /* by a subtransaction that goes on */
 	int			flush_at;		/* flush when it holds so many, if it may be */
+	int			flushing;		/* nest level of the flush that is going on, or 0 */
 	bool		flushed;
 	CommandId	flushed_by;		/* command of the last flush */
 	MemoryContext orphan_cxt;	/* NULL: there are none */
@@ -316,7 +317,8 @@ flush_pending(Pending *pending, bool final)
 	Trigger    *trigger;
 	HierState  *state;
 
-	if (queue == NULL)
+	/* Triggers of the storage may write to the table: that comes next. */
+	if (queue == NULL || pending->flushing > 0)
 		return;
 	root = table_open(pending->rootid, AccessShareLock);
 	trigger = dbp_find_trigger(root, pending->trigger);
@@ -341,14 +343,18 @@ flush_pending(Pending *pending, bool final)
 	pending->flushed = true;
 	pending->flushed_by = GetCurrentCommandId(true);
 	oldcxt = MemoryContextSwitchTo(queue->cxt);
+	pending->flushing = GetCurrentTransactionNestLevel();
 	if (!is_restoring(state))
 		flushes[state->spec.kind] (state, queue);
+	pending->flushing = 0;
 	MemoryContextSwitchTo(oldcxt);
 	if (!final)
 		carry_over(pending, state, queue);
 	if (queue->flushed_at == queue->level)
 		MemoryContextDelete(queue->cxt);
 	table_close(root, NoLock);
+	if (final)
+		flush_pending(pending, true);
 }
 
 /*
@@ -522,6 +528,8 @@ at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 	{
 		HierQueue  *queue = pending->queue;
 
+		if (is_abort && pending->flushing >= level)
+			pending->flushing = 0;
 		if (queue != NULL && queue->level == level)
 		{
 			if (is_abort)
