@@ -279,10 +279,9 @@ learn_tree(Flush *flush, bool guessed)
 	RootLock   *lock;
 	uint32		hash = state->guess;
 
-	if (flush->queue->ntouched != 1)
-		return;
 	dbp_map_iterate(flush->roots, &iterator);
-	lock = dbp_map_next(flush->roots, &iterator);
+	/* A leaf that adopts others is none, and concerns several trees. */
+	lock = flush->queue->ntouched == 1 ? dbp_map_next(flush->roots, &iterator) : NULL;
 	if (guessed && (lock == NULL || lock->head.hash != hash))
 		dbp_hier_unlock_guess(state, hash);
 	if (lock == NULL)
