@@ -283,6 +283,7 @@ static void
 flush_nested(HierState *state, HierQueue *queue)
 {
 	NestedFlush flush = {state, queue};
+	bool		waited;
 
 	flush.store = dbp_nested_open(state, false);
 	flush.cxt = AllocSetContextCreate(queue->cxt, "dbpatterns nested set flush",
@@ -294,7 +295,8 @@ flush_nested(HierState *state, HierQueue *queue)
 		flush.adopts = !dbp_hier_immediate_fk(state) || dbp_hier_has_orphans(state);
 		dbp_hier_announce(state, queue);
 		classify(&flush);
-		if (lock_trees(&flush) | dbp_nested_lock(flush.store))
+		waited = lock_trees(&flush);
+		if (dbp_nested_lock(flush.store) || waited)
 		{
 			flush.again = true;
 			continue;
