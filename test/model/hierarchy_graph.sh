@@ -176,6 +176,15 @@ BEGIN
 	EXCEPTION WHEN OTHERS THEN
 		error := SQLSTATE || ' ' || SQLERRM;
 	END;
+	-- What statements inside others do can depend on the order of rows.
+	IF error = '' AND NOT allowed AND NOT has_cycle(edges) THEN
+		RETURN QUERY SELECT differences(edges);
+		EXECUTE format('ALTER TABLE %I DISABLE TRIGGER USER', copy);
+		EXECUTE format('TRUNCATE %I', copy);
+		EXECUTE format('INSERT INTO %I TABLE %I', copy, edges);
+		EXECUTE format('ALTER TABLE %I ENABLE TRIGGER USER', copy);
+		RETURN;
+	END IF;
 	IF left(error, 5) <> coalesce(other, CASE WHEN allowed THEN '' ELSE '23514' END) THEN
 		RETURN NEXT format('%s, but: %s', coalesce(other, CASE WHEN allowed THEN 'no cycle' ELSE 'a cycle' END), error);
 	END IF;
