@@ -230,6 +230,32 @@ interval_rows(ConvertForest *forest, HierRows *rows, bool each_tree)
 }
 
 /*
+ * require_apart raises 22023 if a column to be set is given twice, or tells the
+ * nodes apart.
+ */
+static void
+require_apart(HierTable *table, List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		char	   *name = lfirst(lc);
+		bool		taken = dbp_list_has_name(table->key, name) ||
+			dbp_list_has_name(table->parent, name);
+
+		for (int i = 0; i < foreach_current_index(lc); i++)
+			taken |= strcmp(list_nth(columns, i), name) == 0;
+		if (taken)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("column \"%s\" of table %s cannot be set, for it is given for something else",
+							name, dbp_relation_name(table->rel)),
+					 errhint("Key, parent, lft, rgt, tree and depth must be different columns.")));
+	}
+}
+
+/*
  * adjacency_to_nested_set(target regclass, parent name[], lft name, rgt name,
  * tree name, depth name, order_by name, key name[], on_orphan text) sets
  * columns to the nested set of each node, and returns how many rows it changed.
@@ -264,6 +290,7 @@ dbpatterns_adjacency_to_nested_set(PG_FUNCTION_ARGS)
 		columns = lappend(columns, depth);
 	for (int i = 0; i < list_length(columns); i++)
 		dbp_convert_require_integer(&table, list_nth(columns, i));
+	require_apart(&table, tree != NULL ? lappend(list_copy(columns), tree) : columns);
 	if (order_by != NULL)
 		(void) dbp_column_number(table.rel, order_by);
 	if (tree != NULL &&

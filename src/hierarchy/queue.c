@@ -53,7 +53,8 @@ typedef struct Pending
 	HierQueue  *queue;			/* NULL: nothing */
 	HierQueue  *flushed_inside; /* by a subtransaction that goes on */
 	int			flush_at;		/* flush when it holds so many, if it may be */
-	int			flushing;		/* nest level of the flush that is going on, or 0 */
+	int			flushing;		/* nest level of the flush that is going on,
+								 * or 0 */
 	bool		flushed;
 	CommandId	flushed_by;		/* command of the last flush */
 	MemoryContext orphan_cxt;	/* NULL: there are none */

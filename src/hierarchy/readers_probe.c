@@ -283,9 +283,14 @@ ask_sql(Probe *probe, FunctionCallInfo fcinfo, Relation closure)
 static Datum
 greatest_depth(FunctionCallInfo fcinfo, bool pair)
 {
-	Relation	closure = table_open(PG_GETARG_OID(0), AccessShareLock);
-	Probe	   *probe = find_probe(fcinfo, closure, pair);
+	Relation	closure;
+	Probe	   *probe;
 	int			depth;
+
+	(void) dbp_relation_name_by_oid(PG_GETARG_OID(0));	/* raises if there is
+														 * none */
+	closure = table_open(PG_GETARG_OID(0), AccessShareLock);
+	probe = find_probe(fcinfo, closure, pair);
 
 	if (OidIsValid(probe->indexid) &&
 		pg_class_aclcheck(probe->closureid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
