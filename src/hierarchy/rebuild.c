@@ -253,6 +253,9 @@ build_twin(Rebuild *rebuild)
 	rebuild->hierarchy = load(rebuild, rebuild->cxt);
 	rebuild->whole->write(&rebuild->twin, rebuild->hierarchy, twinid);
 	dbp_sql_command("REINDEX TABLE %s", dbp_relation_name_by_oid(twinid));
+
+	/* For its size, which REINDEX does not count where autovacuum is off. */
+	dbp_sql_command("ANALYZE %s", dbp_relation_name_by_oid(twinid));
 	CommandCounterIncrement();
 }
 

@@ -21,8 +21,8 @@
 
 MODE=${1:-plain}
 HOUSE=${DBP_ASSERT:-/var/cache/dbpatterns/assert}
-BUILD_PACKAGES='dpkg-dev bzip2 gcc libc6-dev libxml2-dev make perl pkg-config valgrind zlib1g-dev'
-CONFIGURE='--enable-cassert --enable-debug --enable-tap-tests --with-libxml --without-readline'
+BUILD_PACKAGES='dpkg-dev bzip2 gcc libc6-dev libicu-dev libxml2-dev make perl pkg-config valgrind zlib1g-dev'
+CONFIGURE='--enable-cassert --enable-debug --enable-tap-tests --with-icu --with-libxml --without-readline'
 
 # Download the source package into the current directory, with sources and
 # lists of our own: the system's apt configuration stays as it is.
