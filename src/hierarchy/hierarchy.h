@@ -146,12 +146,14 @@ struct HierState
 	AttrNumber	parent[HIER_MAX_KEY];	/* not in a graph */
 	bool		has_immediate_fk;	/* see dbp_hier_immediate_fk */
 	bool		deferrable_key; /* two rows may have one key for a while */
-	bool		unique_alone;	/* keys are unique without the scope, too */
+	bool		unique_alone;	/* keys are unique without the scope, which
+								 * there is */
 	bool		has_guess;		/* hash of the root below which a leaf came
 								 * last */
 	uint32		guess;
 	SPIPlanPtr	lookup;			/* of state.c, made at first need */
 	SPIPlanPtr	children;
+	SPIPlanPtr	elsewhere[2];	/* the node itself, its children */
 	SPIPlanPtr	nested[4];		/* of nested_order.c */
 };
 

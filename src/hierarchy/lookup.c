@@ -53,6 +53,37 @@ append_columns(StringInfo sql, List *columns)
 }
 
 /*
+ * begin_query begins a query for columns of rows of the root.
+ */
+static void
+begin_query(StringInfo sql, HierState *state, List *columns)
+{
+	initStringInfo(sql);
+	appendStringInfoString(sql, "SELECT ");
+	append_columns(sql, columns);
+	appendStringInfo(sql, " FROM %s WHERE ", dbp_relation_name_by_oid(state->head.rootid));
+}
+
+/*
+ * keep makes a kept plan of a query whose parameters are columns of a key.
+ */
+static SPIPlanPtr
+keep(HierState *state, const char *sql, int n)
+{
+	Oid			types[2 * HIER_MAX_KEY];
+	SPIPlanPtr	plan;
+
+	for (int i = 0; i < n; i++)
+		types[i] = state->queue_type.col[i].type;
+	plan = SPI_prepare(sql, n, types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	return plan;
+}
+
+/*
  * prepare makes a kept plan: the columns of those rows of the root whose
  * columns in "where" are the key given as parameters.
  */
@@ -60,25 +91,32 @@ static SPIPlanPtr
 prepare(HierState *state, List *columns, List *where)
 {
 	StringInfoData sql;
-	Oid			types[2 * HIER_MAX_KEY];
-	SPIPlanPtr	plan;
 	int			n = list_length(where);
 
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT ");
-	append_columns(&sql, columns);
-	appendStringInfo(&sql, " FROM %s WHERE ", dbp_relation_name_by_oid(state->head.rootid));
+	begin_query(&sql, state, columns);
 	append_conditions(&sql, &state->queue_type, where, 0, n);
 	for (int i = 0; i < list_length(columns) && state->spec.kind == HIER_GRAPH; i++)
 		appendStringInfo(&sql, " AND %s IS NOT NULL", quote_identifier(list_nth(columns, i)));
-	for (int i = 0; i < n; i++)
-		types[i] = state->queue_type.col[i].type;
-	plan = SPI_prepare(sql.data, n, types);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql.data,
-			 SPI_result_code_string(SPI_result));
-	SPI_keepplan(plan);
-	return plan;
+	return keep(state, sql.data, n);
+}
+
+/*
+ * prepare_elsewhere makes one for rows whose columns in "where", the scope's
+ * apart, are those of the key, and which are in another scope.
+ */
+static SPIPlanPtr
+prepare_elsewhere(HierState *state, List *where)
+{
+	StringInfoData sql;
+	int			nscope = state->spec.nscope;
+	int			n = state->type.n;
+
+	begin_query(&sql, state, state->spec.key);
+	append_conditions(&sql, &state->type, where, nscope, n);
+	appendStringInfoString(&sql, " AND NOT (");
+	append_conditions(&sql, &state->type, where, 0, nscope);
+	appendStringInfoChar(&sql, ')');
+	return keep(state, sql.data, n);
 }
 
 /*
@@ -153,34 +191,23 @@ dbp_hier_look_up(HierState *state, const Datum *key, Datum **parent)
 }
 
 /*
- * look_up_alone looks for a row in which some columns, the scope's apart, hold
- * what a key has there, in another scope than the key's.  It sets found to the
- * key of the first.
+ * look_up_elsewhere looks in other scopes for the node that a key would be, or
+ * for a child of it.  It sets found to the key of the first row.
  */
 static bool
-look_up_alone(HierState *state, List *columns, const Datum *key, Datum **found)
+look_up_elsewhere(HierState *state, bool child, const Datum *key, Datum **found)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	int			nscope = state->spec.nscope;
-	int			n = state->type.n;
-	DbpParam	params[HIER_MAX_KEY];
-	StringInfoData sql;
 	DbpOwnerScope scope;
 	bool		any;
 
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT ");
-	append_columns(&sql, state->spec.key);
-	appendStringInfo(&sql, " FROM %s WHERE ", dbp_relation_name_by_oid(state->head.rootid));
-	append_conditions(&sql, &state->type, columns, nscope, n);
-	appendStringInfoString(&sql, " AND NOT (");
-	append_conditions(&sql, &state->type, columns, 0, nscope);
-	appendStringInfoString(&sql, ") LIMIT 1");
-	for (int i = 0; i < n; i++)
-		params[i] = DBP_PARAM(state->type.col[i].type, key[i]);
 	SPI_connect();
 	dbp_enter_owner(&scope, dbp_relation_owner(state->head.rootid));
-	any = dbp_sql_query_latest(sql.data, n, params) > 0;
+	if (state->elsewhere[child] == NULL)
+		state->elsewhere[child] = prepare_elsewhere(state, child ? state->spec.parent :
+													state->spec.key);
+	run(state->elsewhere[child], key, 1);
+	any = SPI_processed > 0;
 	if (any)
 		*found = result_key(state, 0, cxt);
 	dbp_leave_owner(&scope);
@@ -209,7 +236,7 @@ dbp_hier_require_not_elsewhere(HierState *state, const Datum *child, const Datum
 {
 	Datum	   *found;
 
-	if (state->unique_alone && look_up_alone(state, state->spec.key, parent, &found))
+	if (state->unique_alone && look_up_elsewhere(state, false, parent, &found))
 		refuse_scopes(state, child, found);
 }
 
@@ -222,7 +249,7 @@ dbp_hier_require_same_scope(HierState *state, const Datum *key)
 {
 	Datum	   *found;
 
-	if (state->unique_alone && look_up_alone(state, state->spec.parent, key, &found))
+	if (state->unique_alone && look_up_elsewhere(state, true, key, &found))
 		refuse_scopes(state, found, key);
 }
 

@@ -104,64 +104,32 @@ holds_at_once(Oid constraint)
 }
 
 /*
- * is_unique_alone tells whether keys are unique without the scope, so that a
- * node that is missing in one scope and found in another is the same one.
+ * is_unique tells whether a unique index sees to it that no two rows have the
+ * same values in some columns: one on all of them, or on a part.
  */
 static bool
-is_unique_alone(HierState *state, Relation root)
+is_unique(Relation rel, const AttrNumber *attnums, int n, bool at_once)
 {
-	AttrNumber	key[HIER_MAX_KEY];
-	int			n = resolve_columns(key, root, state->spec.key) - state->spec.nscope;
-	ListCell   *lc;
-
-	foreach(lc, state->spec.nscope > 0 ? RelationGetIndexList(root) : NIL)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-		int			paired = 0;
-
-		for (int i = 0; i < form->indnkeyatts && form->indisunique && form->indisvalid &&
-			 form->indnkeyatts == n &&
-			 heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL); i++)
-		{
-			for (int j = 0; j < n; j++)
-				paired += form->indkey.values[i] == key[state->spec.nscope + j];
-		}
-		index_close(index, AccessShareLock);
-		if (paired == n)
-			return true;
-	}
-	return false;
-}
-
-/*
- * has_immediate_key tells whether some unique index on the key's columns holds
- * at every moment.
- */
-static bool
-has_immediate_key(HierState *state, Relation root)
-{
-	AttrNumber	key[HIER_MAX_KEY];
-	int			n = resolve_columns(key, root, state->spec.key);
 	bool		found = false;
 	ListCell   *lc;
 
-	foreach(lc, RelationGetIndexList(root))
+	foreach(lc, RelationGetIndexList(rel))
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		Form_pg_index form = index->rd_index;
-		int			paired = 0;
+		bool		covers = form->indisunique && form->indisvalid &&
+			(form->indimmediate || !at_once) &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 
-		for (int i = 0; i < form->indnkeyatts; i++)
+		for (int i = 0; i < form->indnkeyatts && covers; i++)
 		{
-			bool		is_key = false;
+			int			at = 0;
 
-			for (int j = 0; j < n; j++)
-				is_key |= form->indkey.values[i] == key[j];
-			paired += is_key;
+			while (at < n && attnums[at] != form->indkey.values[i])
+				at++;
+			covers = at < n;
 		}
-		found |= paired == form->indnkeyatts && form->indisunique && form->indimmediate &&
-			form->indisvalid && heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		found |= covers;
 		index_close(index, AccessShareLock);
 	}
 	return found;
@@ -185,6 +153,21 @@ find_immediate_fk(HierState *state, Relation root)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * find_key_facts finds out what holds for the keys of an adjacency list.
+ */
+static void
+find_key_facts(HierState *state, Relation root)
+{
+	AttrNumber	key[HIER_MAX_KEY];
+	int			n = resolve_columns(key, root, state->spec.key);
+	int			nscope = state->spec.nscope;
+
+	state->has_immediate_fk = find_immediate_fk(state, root);
+	state->deferrable_key = !is_unique(root, key, n, true);
+	state->unique_alone = nscope > 0 && is_unique(root, key + nscope, n - nscope, false);
 }
 
 /*
@@ -224,9 +207,7 @@ fill_state(HierState *state, Relation rel)
 		(void) resolve_columns(state->key, rel, spec->key);
 		(void) resolve_columns(state->parent, rel, spec->parent);
 		dbp_key_type(&state->queue_type, rel, state->key, n);
-		state->has_immediate_fk = find_immediate_fk(state, root);
-		state->deferrable_key = !has_immediate_key(state, root);
-		state->unique_alone = is_unique_alone(state, root);
+		find_key_facts(state, root);
 	}
 	dbp_key_type(&state->type, rel, state->key, n);
 	table_close(root, AccessShareLock);
@@ -241,6 +222,11 @@ free_plans(void *arg)
 		SPI_freeplan(state->lookup);
 	if (state->children != NULL)
 		SPI_freeplan(state->children);
+	for (int i = 0; i < lengthof(state->elsewhere); i++)
+	{
+		if (state->elsewhere[i] != NULL)
+			SPI_freeplan(state->elsewhere[i]);
+	}
 	for (int i = 0; i < lengthof(state->nested); i++)
 	{
 		if (state->nested[i] != NULL)
