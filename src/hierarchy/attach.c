@@ -203,8 +203,8 @@ refuse_cycle(Flush *flush, Work *work)
 }
 
 /*
- * dbp_tree_attach attaches all that is new or moved, parents first, without recursion:
- * path is the way up to the node that is attached next.  False: begin anew.
+ * dbp_tree_attach attaches all that is new or moved, parents first: path is the
+ * way up to the node that is attached next.  False: begin anew.
  */
 bool
 dbp_tree_attach(Flush *flush)

@@ -90,7 +90,7 @@ touch_removed(HierState *state, TupleTableSlot *slot, HeapTuple tuple)
 	touched->known = !found && state->spec.kind != HIER_GRAPH && !state->deferrable_key &&
 		went_after_flush(state, slot, tuple);
 	touched->exists = false;
-	if (state->deferrable_key && state->spec.kind != HIER_GRAPH)
+	if (state->deferrable_key)
 		dbp_hier_remember_orphan(state, key);
 }
 
@@ -115,7 +115,7 @@ touch_present(HierState *state, Relation rel, TupleTableSlot *slot, HeapTuple tu
 	}
 	touched = dbp_hier_touch(queue, key, &found);
 	touched->known = !found && !state->deferrable_key && is_newest(slot, tuple);
-	if (state->deferrable_key && state->spec.kind != HIER_GRAPH)
+	if (state->deferrable_key)
 		dbp_hier_remember_orphan(state, key);
 	touched->exists = true;
 	touched->parent = NULL;
@@ -175,8 +175,12 @@ is_unchanged(HierState *state, TriggerData *data)
 static void
 touch_row(HierState *state, TriggerData *data)
 {
-	HierQueue  *queue = dbp_hier_queue(state);
+	HierQueue  *queue;
 
+	/* Without a WHEN clause every update comes here. */
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event) && is_unchanged(state, data))
+		return;
+	queue = dbp_hier_queue(state);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
 		touch_present(state, data->tg_relation, data->tg_trigslot, data->tg_trigtuple);
@@ -187,7 +191,7 @@ touch_row(HierState *state, TriggerData *data)
 		touch_removed(state, data->tg_trigslot, data->tg_trigtuple);
 		queue->deletes = true;
 	}
-	else if (!is_unchanged(state, data))
+	else
 	{
 		touch_removed(state, data->tg_trigslot, data->tg_trigtuple);
 		touch_present(state, data->tg_relation, data->tg_newslot, data->tg_newtuple);

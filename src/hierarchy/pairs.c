@@ -268,7 +268,6 @@ dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit, 
 	int			n = pairs->state->type.n;
 	Datum		values[HIER_MAX_KEY];
 	HierPair	pair;
-
 	int64		found = 0;
 
 	if (pairs->cross_check)

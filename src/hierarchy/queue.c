@@ -16,9 +16,9 @@
  * the queue is flushed.  Only what a row says for certain is taken from it:
  * that it is the newest version, or that it went after the last flush.
  *
- * A statement inside another one flushes what that has queued, too.  Is it in a
- * subtransaction that is rolled back, then so is the flush; the queue is kept
- * until that is decided.
+ * A statement inside another one flushes what that has queued, too.  If its
+ * subtransaction is rolled back, the flush is undone, and the queue must be
+ * flushed again: it is kept until that is decided.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -307,10 +307,21 @@ is_restoring(HierState *state)
 }
 
 /*
- * flush_pending brings a hierarchy in line with its table.
+ * is_due tells whether there is something to flush.  What triggers of the
+ * storage write to the table waits until the flush that fired them is done.
+ */
+static bool
+is_due(Pending *pending)
+{
+	return pending != NULL && pending->queue != NULL && pending->queue->ntouched > 0 &&
+		pending->flushing == 0;
+}
+
+/*
+ * flush_once brings a hierarchy in line with its table for what is queued.
  */
 static void
-flush_pending(Pending *pending, bool final)
+flush_once(Pending *pending, bool final)
 {
 	HierQueue  *queue = pending->queue;
 	MemoryContext oldcxt;
@@ -318,9 +329,6 @@ flush_pending(Pending *pending, bool final)
 	Trigger    *trigger;
 	HierState  *state;
 
-	/* Triggers of the storage may write to the table: that comes next. */
-	if (queue == NULL || pending->flushing > 0)
-		return;
 	root = table_open(pending->rootid, AccessShareLock);
 	trigger = dbp_find_trigger(root, pending->trigger);
 	if (trigger == NULL)
@@ -354,8 +362,13 @@ flush_pending(Pending *pending, bool final)
 	if (queue->flushed_at == queue->level)
 		MemoryContextDelete(queue->cxt);
 	table_close(root, NoLock);
-	if (final)
-		flush_pending(pending, true);
+}
+
+static void
+flush_pending(Pending *pending)
+{
+	while (is_due(pending))
+		flush_once(pending, true);
 }
 
 /*
@@ -365,10 +378,7 @@ flush_pending(Pending *pending, bool final)
 void
 dbp_hier_flush(HierState *state)
 {
-	Pending    *pending = find_pending(state->storageid);
-
-	if (pending != NULL)
-		flush_pending(pending, true);
+	flush_pending(find_pending(state->storageid));
 }
 
 /*
@@ -379,11 +389,10 @@ void
 dbp_hier_flush_chunk(HierState *state)
 {
 	Pending    *pending = find_pending(state->storageid);
-	HierQueue  *queue = pending != NULL ? pending->queue : NULL;
 
-	if (queue != NULL && queue->ntouched >= pending->flush_at && !queue->updates &&
-		queue->inserts != queue->deletes)
-		flush_pending(pending, false);
+	if (is_due(pending) && pending->queue->ntouched >= pending->flush_at &&
+		!pending->queue->updates && pending->queue->inserts != pending->queue->deletes)
+		flush_once(pending, false);
 }
 
 /*
@@ -432,7 +441,7 @@ retry_orphans(Pending *pending)
 			missing |= dbp_hier_arrival(state, touched->parent);
 	}
 	dbp_hier_lock_arrivals(state, missing, true);
-	flush_pending(pending, true);
+	flush_pending(pending);
 }
 
 static void
@@ -443,7 +452,7 @@ flush_all(void)
 		if (pending->queue == NULL && pending->orphans == NULL)
 			continue;
 		PushActiveSnapshot(GetTransactionSnapshot());
-		flush_pending(pending, true);
+		flush_pending(pending);
 		if (pending->orphans != NULL)
 			retry_orphans(pending);
 		PopActiveSnapshot();
