@@ -252,7 +252,6 @@ extern int	dbp_audit_relation_number(Relation root);
 extern int	dbp_audit_relation_shape(Relation root, List *key, int *relation);
 extern Datum dbp_audit_type_text(Oid type, int32 typmod);
 extern List *dbp_audit_key_columns(Relation root, const AuditOptions *options);
-extern Oid	dbp_audit_root(Relation rel);
 
 /* state.c */
 extern AuditRelation *dbp_audit_state(Relation rel, Trigger *trigger);

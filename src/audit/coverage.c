@@ -29,6 +29,7 @@
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/sql.h"
+#include "core/target.h"
 #include "core/trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -320,7 +321,7 @@ bool
 dbp_audit_follow_coverage(Oid relid, bool dropped)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	Oid			rootid = dbp_audit_root(rel);
+	Oid			rootid = dbp_partition_root(RelationGetRelid(rel));
 	Relation	root = table_open(rootid, AccessShareLock);
 	AuditCoverage of_root;
 	bool		any = false;

@@ -32,6 +32,7 @@
 #include "core/parts.h"
 #include "core/registry.h"
 #include "core/sql.h"
+#include "core/target.h"
 #include "core/trigger.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -243,7 +244,7 @@ static void
 after_alter_partition(Oid relid, List *touched)
 {
 	Relation	rel = table_open(relid, NoLock);
-	Oid			rootid = dbp_audit_root(rel);
+	Oid			rootid = dbp_partition_root(RelationGetRelid(rel));
 	Relation	root = table_open(rootid, AccessShareLock);
 	bool		is_new = dbp_new_part(relid, touched);
 	bool		covered = last_shape(root) != 0 || is_new;

@@ -29,6 +29,7 @@
 #include "catalog/pg_operator.h"
 #include "compat/compat.h"
 #include "core/names.h"
+#include "core/target.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -97,7 +98,7 @@ dbp_audit_read_open(AuditReading *reading, Oid target)
 				 errhint("Only tables are audited; changes through a view are logged on the tables below it.")));
 	if (rel->rd_rel->relispartition)
 	{
-		Oid			root = dbp_audit_root(rel);
+		Oid			root = dbp_partition_root(RelationGetRelid(rel));
 
 		relation_close(rel, NoLock);
 		rel = table_open(root, AccessShareLock);

@@ -26,7 +26,6 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "audit/audit.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -52,20 +51,6 @@ typedef struct Layout
 	int			nkeys;
 	Datum	   *key;			/* name */
 } Layout;
-
-/*
- * dbp_audit_root returns the topmost partitioned ancestor of rel, or rel itself.
- */
-Oid
-dbp_audit_root(Relation rel)
-{
-	List	   *ancestors;
-
-	if (!rel->rd_rel->relispartition)
-		return RelationGetRelid(rel);
-	ancestors = get_partition_ancestors(RelationGetRelid(rel));
-	return ancestors == NIL ? RelationGetRelid(rel) : llast_oid(ancestors);
-}
 
 /*
  * dbp_audit_key_columns returns the names of the columns that identify a row:

@@ -21,6 +21,7 @@
 #include "catalog/namespace.h"
 #include "compat/compat.h"
 #include "core/names.h"
+#include "core/target.h"
 #include "core/version.h"
 #include "utils/rel.h"
 
@@ -91,7 +92,7 @@ build_state(DbpRelState *head, Relation rel, void *arg)
 {
 	AuditRelation *state = (AuditRelation *) head;
 	Trigger    *trigger = arg;
-	Oid			rootid = dbp_audit_root(rel);
+	Oid			rootid = dbp_partition_root(RelationGetRelid(rel));
 	Relation	root;
 	List	   *key;
 	bool		this_life;

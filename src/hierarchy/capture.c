@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "core/names.h"
 #include "core/owner.h"
+#include "core/parts.h"
 #include "core/trigger.h"
 #include "hierarchy/hierarchy.h"
 #include "utils/datum.h"
@@ -212,20 +213,15 @@ follow_truncate(HierState *state)
 	/* Rows of other partitions may come until nobody else writes here. */
 	dbp_hier_lock_whole(state);
 	SPI_connect();
-	dbp_enter_owner(&scope, dbp_relation_owner(state->head.rootid));
-	dbp_sql_query_latest(psprintf("SELECT FROM %s LIMIT 1",
-								  dbp_relation_name_by_oid(state->head.rootid)), 0, NULL);
-	if (SPI_processed == 0)
+	if (dbp_has_rows(state->head.rootid))
+		dbp_hier_sync(state);
+	else
 	{
+		dbp_enter_owner(&scope, dbp_relation_owner(state->head.rootid));
 		dbp_sql_command("TRUNCATE %s", dbp_relation_name_by_oid(state->storageid));
 		dbp_leave_owner(&scope);
 		if (state->spec.counters)
 			dbp_counts_clear(state);
-	}
-	else
-	{
-		dbp_leave_owner(&scope);
-		dbp_hier_sync(state);
 	}
 	SPI_finish();
 }

@@ -38,6 +38,7 @@
 #include "compat/compat.h"
 #include "core/names.h"
 #include "core/owner.h"
+#include "core/target.h"
 #include "core/trigger.h"
 #include "hierarchy/hierarchy.h"
 #include "miscadmin.h"
@@ -170,7 +171,7 @@ dbp_hier_depend(Oid relid, const HierSpec *spec)
 	triggers = dbp_hier_storage_triggers(rel, spec);
 	storageid = dbp_hier_storage_id(relid, spec);
 	if (rel->rd_rel->relispartition)
-		tie_partition(rel, dbp_hier_root(rel), triggers);
+		tie_partition(rel, dbp_partition_root(relid), triggers);
 	else if (OidIsValid(storageid) &&
 			 (dbp_hier_target_of(storageid) == relid || may_tie(rel, storageid)))
 	{

@@ -79,7 +79,6 @@ typedef struct HierColumn
 	FmgrInfo	eq;				/* of the default btree class */
 	FmgrInfo	cmp;
 	FmgrInfo	hash;
-	FmgrInfo	out;			/* looked up at first need */
 } HierColumn;
 
 typedef struct HierKeyType
@@ -159,7 +158,6 @@ struct HierState
 
 extern HierState *dbp_hier_state(Relation rel, Trigger *trigger);
 extern HierState *dbp_hier_target_state(Relation target, const HierSpec *spec);
-extern Oid	dbp_hier_root(Relation rel);
 extern bool dbp_hier_immediate_fk(HierState *state);
 extern bool dbp_hier_look_up(HierState *state, const Datum *key, Datum **parent);
 extern void dbp_hier_require_not_elsewhere(HierState *state, const Datum *child,

@@ -18,7 +18,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "commands/trigger.h"
@@ -26,6 +25,7 @@
 #include "core/append.h"
 #include "core/names.h"
 #include "core/owner.h"
+#include "core/target.h"
 #include "core/version.h"
 #include "hierarchy/hierarchy.h"
 #include "utils/builtins.h"
@@ -34,21 +34,6 @@
 #include "utils/syscache.h"
 
 static DbpRelStateCache *states;
-
-/*
- * dbp_hier_root returns the table that a hierarchy was enabled for, of which
- * rel may be a partition.
- */
-Oid
-dbp_hier_root(Relation rel)
-{
-	List	   *ancestors;
-
-	if (!rel->rd_rel->relispartition)
-		return RelationGetRelid(rel);
-	ancestors = get_partition_ancestors(RelationGetRelid(rel));
-	return ancestors == NIL ? RelationGetRelid(rel) : llast_oid(ancestors);
-}
 
 static int
 resolve_columns(AttrNumber *attnums, Relation rel, List *names)
@@ -177,7 +162,7 @@ static void
 fill_state(HierState *state, Relation rel)
 {
 	HierSpec   *spec = &state->spec;
-	Oid			rootid = dbp_hier_root(rel);
+	Oid			rootid = dbp_partition_root(RelationGetRelid(rel));
 	Relation	root = table_open(rootid, AccessShareLock);
 	int			n = list_length(spec->key);
 
