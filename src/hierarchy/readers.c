@@ -20,7 +20,6 @@
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/comment.h"
@@ -34,28 +33,6 @@
 #include "utils/catcache.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
-#include "utils/typcache.h"
-
-/*
- * dbp_equal_operator returns the operator by which a type's default btree
- * class finds values equal, in SQL.
- */
-char *
-dbp_equal_operator(Oid type)
-{
-	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
-	Form_pg_operator form;
-	char	   *sql;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "no equality operator for type %u", type);
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	sql = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
-				   NameStr(form->oprname));
-	ReleaseSysCache(tuple);
-	return sql;
-}
 
 static const char *
 reader_name(const HierSpec *spec, const HierReader *reader)
@@ -120,7 +97,7 @@ read_closure(HierShape *shape)
 		{
 			shape->ancestor[n] = name;
 			shape->type[n] = format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY);
-			shape->equal[n] = dbp_equal_operator(type);
+			shape->basetype[n] = type;
 		}
 		if (n < nscope)
 			shape->descendant[n] = name;

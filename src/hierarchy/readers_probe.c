@@ -33,7 +33,7 @@
 #include "core/names.h"
 #include "core/sql.h"
 #include "executor/tuptable.h"
-#include "hierarchy/readers.h"
+#include "hierarchy/rows.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
@@ -267,8 +267,9 @@ ask_sql(Probe *probe, FunctionCallInfo fcinfo, Relation closure)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, probe->attnums[i] - 1);
 
-		appendStringInfo(&sql, " AND %s %s $%d", quote_identifier(NameStr(att->attname)),
-						 dbp_equal_operator(getBaseType(att->atttypid)), i + 1);
+		appendStringInfoString(&sql, " AND ");
+		dbp_sql_put_equal(&sql, getBaseType(att->atttypid),
+						  quote_identifier(NameStr(att->attname)), psprintf("$%d", i + 1));
 		types[i] = get_fn_expr_argtype(fcinfo->flinfo, i + 1);
 		values[i] = PG_GETARG_DATUM(i + 1);
 	}
