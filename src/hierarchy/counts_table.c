@@ -197,16 +197,16 @@ dbp_counts_follow(Oid targetid, Oid storageid, const HierSpec *spec)
 }
 
 /*
- * dbp_counts_read_names fills in what statements need.
+ * dbp_counts_require returns the OID of the table of counts; 42P01 if there is
+ * none.
  */
-void
-dbp_counts_read_names(CountsSql *sql, HierState *state)
+Oid
+dbp_counts_require(HierState *state)
 {
 	Oid			targetid = state->head.rootid;
-	Relation	rel;
+	Oid			countsid = dbp_counts_id(targetid, &state->spec);
 
-	sql->countsid = dbp_counts_id(targetid, &state->spec);
-	if (!OidIsValid(sql->countsid))
+	if (!OidIsValid(countsid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\", which counts the nodes of %s, does not exist",
@@ -215,8 +215,18 @@ dbp_counts_read_names(CountsSql *sql, HierState *state)
 											  get_rel_namespace(targetid))) ?
 				 errdetail("What has that name belongs to another role.") : 0,
 				 errhint("Call dbpatterns.closure_enable with counters => false, then with true.")));
-	rel = table_open(sql->countsid, AccessShareLock);
-	sql->owner = dbp_relation_owner(targetid);
+	return countsid;
+}
+
+/*
+ * dbp_counts_read_names fills in what statements need.
+ */
+void
+dbp_counts_read_names(CountsSql *sql, HierState *state)
+{
+	Relation	rel = table_open(dbp_counts_require(state), AccessShareLock);
+
+	sql->owner = rel->rd_rel->relowner;
 	sql->counts = dbp_relation_name(rel);
 	sql->key = NIL;
 	for (int i = 0; i < RelationGetNumberOfAttributes(rel) &&
