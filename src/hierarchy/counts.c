@@ -150,23 +150,25 @@ prepare(const char *sql, int nparams, Oid *types)
 }
 
 /*
- * get_plans returns the plans for a table of counts: they take arrays, one for
- * each column.
+ * make_plans makes the plans for a table of counts, those that are not there
+ * yet: they take arrays, one for each column.
  */
-static Plans *
-get_plans(HierState *state, CountsSql *names)
+static void
+make_plans(Plans *plans, HierState *state)
 {
-	Relation	rel = table_open(names->countsid, RowExclusiveLock);
-	Plans	   *plans = (Plans *) dbp_relstate_get(plans_cache, rel, InvalidOid, NULL);
 	int			n = state->type.n;
 	Oid			types[HIER_MAX_KEY + 2];
-	char	   *key = dbp_hier_quote_columns(names->key);
+	CountsSql	names;
+	char	   *key;
+	char	   *match;
 	StringInfoData arrays;
 	StringInfoData aliases;
 
-	table_close(rel, NoLock);
-	if (plans->remove != NULL)
-		return plans;
+	dbp_counts_read_names(&names, state);
+	key = dbp_hier_quote_columns(names.key);
+	match = dbp_counts_match(&names);
+	initStringInfo(&aliases);
+	dbp_sql_put_columns(&aliases, HIER_NUMBERED(NULL, "k"), 0, n);
 	initStringInfo(&arrays);
 	for (int i = 0; i < n; i++)
 	{
@@ -179,21 +181,30 @@ get_plans(HierState *state, CountsSql *names)
 									  " SELECT * FROM unnest(%s, $%d, $%d) ON CONFLICT (%s)"
 									  " DO UPDATE SET children = c.children + excluded.children,"
 									  " descendants = c.descendants + excluded.descendants",
-									  names->counts, key, arrays.data, n + 1, n + 2, key),
+									  names.counts, key, arrays.data, n + 1, n + 2, key),
 							 n + 2, types);
-	initStringInfo(&aliases);
-	dbp_sql_put_columns(&aliases, HIER_NUMBERED(NULL, "k"), 0, n);
 	if (plans->change == NULL)
 		plans->change = prepare(psprintf("UPDATE %s AS c SET children = c.children + e.children,"
 										 " descendants = c.descendants + e.descendants"
 										 " FROM unnest(%s, $%d, $%d) AS e (%s, children, descendants)"
-										 " WHERE %s", names->counts, arrays.data, n + 1, n + 2,
-										 aliases.data, dbp_counts_match(names)),
+										 " WHERE %s", names.counts, arrays.data, n + 1, n + 2,
+										 aliases.data, match),
 								n + 2, types);
-	appendStringInfo(&arrays, ") AS e (%s", aliases.data);
-	plans->remove = prepare(psprintf("DELETE FROM %s AS c USING unnest(%s) WHERE %s",
-									 names->counts, arrays.data, dbp_counts_match(names)),
-							n, types);
+	if (plans->remove == NULL)
+		plans->remove = prepare(psprintf("DELETE FROM %s AS c USING unnest(%s) AS e (%s) WHERE %s",
+										 names.counts, arrays.data, aliases.data, match),
+								n, types);
+}
+
+static Plans *
+get_plans(HierState *state, Oid countsid)
+{
+	Relation	rel = table_open(countsid, RowExclusiveLock);
+	Plans	   *plans = (Plans *) dbp_relstate_get(plans_cache, rel, InvalidOid, NULL);
+
+	table_close(rel, NoLock);
+	if (plans->remove == NULL)
+		make_plans(plans, state);
 	return plans;
 }
 
@@ -277,7 +288,7 @@ dbp_counts_write(HierCounts *counts)
 	int			n = dbp_map_count(counts->map);
 	Delta	  **deltas;
 	HierMapIterator iterator;
-	CountsSql	names;
+	Oid			countsid;
 	DbpOwnerScope scope;
 	Plans	   *plans;
 
@@ -289,10 +300,10 @@ dbp_counts_write(HierCounts *counts)
 			deltas[i] = dbp_map_next(counts->map, &iterator);
 		qsort_arg(deltas, n, sizeof(Delta *), compare_deltas, &state->type);
 
+		countsid = dbp_counts_require(state);
 		SPI_connect();
-		dbp_counts_read_names(&names, state);
-		dbp_enter_owner(&scope, names.owner);
-		plans = get_plans(state, &names);
+		dbp_enter_owner(&scope, dbp_relation_owner(countsid));
+		plans = get_plans(state, countsid);
 		write_sorted(counts, plans->remove, deltas, n, -1);
 		write_sorted(counts, plans->add, deltas, n, 1);
 		write_sorted(counts, plans->change, deltas, n, 0);

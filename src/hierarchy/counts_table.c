@@ -37,12 +37,17 @@ dbp_counts_name(const HierSpec *spec)
 }
 
 /*
- * dbp_counts_id returns its OID, InvalidOid if there is none.
+ * dbp_counts_id returns its OID, InvalidOid if there is none.  Whoever may create
+ * tables in the schema can make one of that name: what we did with it as the
+ * owner of the target would run its triggers, or a view, with his rights.
  */
 Oid
 dbp_counts_id(Oid targetid, const HierSpec *spec)
 {
-	return get_relname_relid(dbp_counts_name(spec), get_rel_namespace(targetid));
+	Oid			countsid = get_relname_relid(dbp_counts_name(spec), get_rel_namespace(targetid));
+
+	return OidIsValid(countsid) &&
+		dbp_relation_owner(countsid) == dbp_relation_owner(targetid) ? countsid : InvalidOid;
 }
 
 /*
@@ -192,25 +197,36 @@ dbp_counts_follow(Oid targetid, Oid storageid, const HierSpec *spec)
 }
 
 /*
+ * dbp_counts_require returns the OID of the table of counts; 42P01 if there is
+ * none.
+ */
+Oid
+dbp_counts_require(HierState *state)
+{
+	Oid			targetid = state->head.rootid;
+	Oid			countsid = dbp_counts_id(targetid, &state->spec);
+
+	if (!OidIsValid(countsid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\", which counts the nodes of %s, does not exist",
+						dbp_counts_name(&state->spec), dbp_relation_name_by_oid(targetid)),
+				 OidIsValid(get_relname_relid(dbp_counts_name(&state->spec),
+											  get_rel_namespace(targetid))) ?
+				 errdetail("What has that name belongs to another role.") : 0,
+				 errhint("Call dbpatterns.closure_enable with counters => false, then with true.")));
+	return countsid;
+}
+
+/*
  * dbp_counts_read_names fills in what statements need.
  */
 void
 dbp_counts_read_names(CountsSql *sql, HierState *state)
 {
-	Oid			targetid = state->head.rootid;
-	Relation	rel;
+	Relation	rel = table_open(dbp_counts_require(state), AccessShareLock);
 
-	sql->countsid = dbp_counts_id(targetid, &state->spec);
-	if (!OidIsValid(sql->countsid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s\", which counts the nodes of %s, does not exist",
-						dbp_counts_name(&state->spec), dbp_relation_name_by_oid(targetid)),
-				 errhint("Call dbpatterns.closure_enable with counters => false, then with true.")));
-	rel = table_open(sql->countsid, AccessShareLock);
-
-	/* Not the table's own owner: by its name it may be anybody's. */
-	sql->owner = dbp_relation_owner(targetid);
+	sql->owner = rel->rd_rel->relowner;
 	sql->counts = dbp_relation_name(rel);
 	sql->key = NIL;
 	for (int i = 0; i < RelationGetNumberOfAttributes(rel) &&

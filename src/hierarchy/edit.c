@@ -207,18 +207,9 @@ take_argument(Given *given, Oid type, Datum value, bool several)
 static Datum
 as_column(const HierColumn *column, Oid type, Datum value)
 {
-	Oid			function;
-	Oid			ioparam;
-	bool		is_varlena;
-	char	   *text;
-
 	if (getBaseType(type) == column->type)
 		return value;
-	getTypeOutputInfo(type, &function, &is_varlena);
-	text = OidOutputFunctionCall(function, value);
-
-	getTypeInputInfo(column->type, &function, &ioparam);
-	return OidInputFunctionCall(function, text, ioparam, -1);
+	return dbp_value_from_text(column, dbp_value_to_text(type, value), -1);
 }
 
 /*

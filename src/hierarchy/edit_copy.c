@@ -26,7 +26,6 @@
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_closure_copy_subtree);
@@ -87,14 +86,9 @@ static char *
 mapped_key(Copy *copy, Datum old)
 {
 	HierTable  *table = &copy->edit.table;
-	Oid			function;
-	bool		is_varlena;
-	char	   *words;
+	char	   *words = dbp_value_to_text(table->type.col[table->nscope].type, old);
 	JsonbValue	buffer;
 	JsonbValue *value;
-
-	getTypeOutputInfo(table->type.col[table->nscope].type, &function, &is_varlena);
-	words = OidOutputFunctionCall(function, old);
 
 	value = getKeyJsonValueFromContainer(&copy->mapping->root, words, strlen(words), &buffer);
 	if (value == NULL)
@@ -124,13 +118,7 @@ new_value(Copy *copy, int column, const Datum *old)
 	bool		isnull;
 
 	if (words != NULL)
-	{
-		Oid			function;
-		Oid			ioparam;
-
-		getTypeInputInfo(type->type, &function, &ioparam);
-		return OidInputFunctionCall(function, words, ioparam, type->typmod);
-	}
+		return dbp_value_from_text(type, words, type->typmod);
 	if (copy->defaults[column] == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

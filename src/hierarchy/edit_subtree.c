@@ -164,9 +164,9 @@ adopt(Edit *edit, const Datum *node, const Datum *parent)
  * below the node, too, in one statement; adopt makes its children those of its
  * parent first, in its place and their order, or roots.
  *
- * Raises 22004 (target or node is NULL), 22023 (policy; the key does not fit),
- * 55000 (versions differ), 42P01, 42809, 42704 (no such hierarchy), 42P09
- * (several), 22P02, P0002 (no such node), 42501 (row-level security protects
+ * Raises 22023 (policy), 22004 (target or node is NULL), 55000 (versions
+ * differ), 42P01, 42809, 42704 (no such hierarchy), 42P09 (several), 22023 (the
+ * key does not fit), 22P02, P0002 (no such node), 42501 (row-level security protects
  * a row that is below the node), and what the statements raise.  Locks what
  * these lock; with adopt the row of the node first, and what closure_move does.
  * Runs as the caller.  A second call raises P0002.

@@ -94,6 +94,8 @@ extern bool dbp_key_equal(HierKeyType *type, const Datum *a, const Datum *b);
 extern int	dbp_key_compare(HierKeyType *type, const Datum *a, const Datum *b);
 extern Datum *dbp_key_copy(HierKeyType *type, const Datum *key);
 extern char *dbp_key_text(HierKeyType *type, const Datum *key);
+extern char *dbp_value_to_text(Oid type, Datum value);
+extern Datum dbp_value_from_text(const HierColumn *column, const char *text, int32 typmod);
 
 /* What the columns of a storage must be like to hold the keys of a hierarchy. */
 typedef struct HierKeyShape

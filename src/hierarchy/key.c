@@ -154,6 +154,34 @@ dbp_key_copy(HierKeyType *type, const Datum *key)
 }
 
 /*
+ * dbp_value_to_text returns a value as its type prints it.
+ */
+char *
+dbp_value_to_text(Oid type, Datum value)
+{
+	Oid			out;
+	bool		is_varlena;
+
+	getTypeOutputInfo(type, &out, &is_varlena);
+	return OidOutputFunctionCall(out, value);
+}
+
+/*
+ * dbp_value_from_text reads a value of a column of a key.  With the column's
+ * typmod it is what the column would store; with -1, to look for it, what no
+ * row can have is not rounded to what one has.
+ */
+Datum
+dbp_value_from_text(const HierColumn *column, const char *text, int32 typmod)
+{
+	Oid			in;
+	Oid			param;
+
+	getTypeInputInfo(column->type, &in, &param);
+	return OidInputFunctionCall(in, unconstify(char *, text), param, typmod);
+}
+
+/*
  * dbp_key_text prints a key for people: 5, or (1, 5).
  */
 char *
@@ -165,13 +193,8 @@ dbp_key_text(HierKeyType *type, const Datum *key)
 	if (type->n > 1)
 		appendStringInfoChar(&text, '(');
 	for (int i = 0; i < type->n; i++)
-	{
-		Oid			out;
-		bool		is_varlena;
-
-		getTypeOutputInfo(type->col[i].type, &out, &is_varlena);
-		appendStringInfo(&text, "%s%s", i > 0 ? ", " : "", OidOutputFunctionCall(out, key[i]));
-	}
+		appendStringInfo(&text, "%s%s", i > 0 ? ", " : "",
+						 dbp_value_to_text(type->col[i].type, key[i]));
 	if (type->n > 1)
 		appendStringInfoChar(&text, ')');
 	return text.data;

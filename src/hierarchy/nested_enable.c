@@ -393,18 +393,13 @@ read_root(HierState *state, ArrayType *texts)
 						 dbp_hier_print_columns(state->spec.key))));
 	for (int i = 0; i < n; i++)
 	{
-		Oid			in;
-		Oid			param;
-
 		if (isnull[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"tree\" must not contain NULL"),
 					 errhint("Give the values of key (%s) of a root.",
 							 dbp_hier_print_columns(state->spec.key))));
-		getTypeInputInfo(state->type.col[i].type, &in, &param);
-		key[i] = OidInputFunctionCall(in, TextDatumGetCString(values[i]), param,
-									  state->type.col[i].typmod);
+		key[i] = dbp_value_from_text(&state->type.col[i], TextDatumGetCString(values[i]), -1);
 	}
 	return key;
 }

@@ -20,7 +20,6 @@
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/comment.h"
@@ -34,28 +33,6 @@
 #include "utils/catcache.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
-#include "utils/typcache.h"
-
-/*
- * dbp_equal_operator returns the operator by which a type's default btree
- * class finds values equal, in SQL.
- */
-char *
-dbp_equal_operator(Oid type)
-{
-	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
-	Form_pg_operator form;
-	char	   *sql;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "no equality operator for type %u", type);
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	sql = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
-				   NameStr(form->oprname));
-	ReleaseSysCache(tuple);
-	return sql;
-}
 
 static const char *
 reader_name(const HierSpec *spec, const HierReader *reader)
@@ -120,7 +97,7 @@ read_closure(HierShape *shape)
 		{
 			shape->ancestor[n] = name;
 			shape->type[n] = format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY);
-			shape->equal[n] = dbp_equal_operator(type);
+			shape->basetype[n] = type;
 		}
 		if (n < nscope)
 			shape->descendant[n] = name;
@@ -189,51 +166,42 @@ our_readers(Oid closureid, const HierSpec *spec)
 }
 
 /*
- * require_free raises 42723 unless all functions of a reader's name in the
- * schema are ours, and tells whether there is one.  own holds the OIDs of ours.
+ * functions_named returns the OIDs of all functions of a reader's name in the
+ * schema, ours or not.
  */
-static bool
-require_free(const HierShape *shape, const HierReader *reader, List *own)
-{
-	const char *name = reader_name(shape->spec, reader);
-	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
-	bool		taken = false;
-	bool		found = false;
-
-	for (int i = 0; i < list->n_members; i++)
-	{
-		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
-
-		if (form->pronamespace != shape->nspid)
-			continue;
-		found = true;
-		taken = taken || !list_member_oid(own, form->oid);
-	}
-	ReleaseCatCacheList(list);
-	if (taken)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_FUNCTION),
-				 errmsg("function %s already exists", dbp_reader_name(shape, reader)),
-				 errhint("The functions that read a closure table are named after it: give another closure name, or rename that function.")));
-	return found;
-}
-
-static Oid
-find_function(const HierShape *shape, const HierReader *reader)
+static List *
+functions_named(const HierShape *shape, const HierReader *reader)
 {
 	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP,
 										   CStringGetDatum(reader_name(shape->spec, reader)));
-	Oid			found = InvalidOid;
+	List	   *functions = NIL;
 
 	for (int i = 0; i < list->n_members; i++)
 	{
 		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
 
 		if (form->pronamespace == shape->nspid)
-			found = form->oid;
+			functions = lappend_oid(functions, form->oid);
 	}
 	ReleaseCatCacheList(list);
-	return found;
+	return functions;
+}
+
+/*
+ * require_free raises 42723 unless all functions of a reader's name in the
+ * schema are ours, and tells whether there is one.  own holds the OIDs of ours.
+ */
+static bool
+require_free(const HierShape *shape, const HierReader *reader, List *own)
+{
+	List	   *functions = functions_named(shape, reader);
+
+	if (list_difference_oid(functions, own) != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_FUNCTION),
+				 errmsg("function %s already exists", dbp_reader_name(shape, reader)),
+				 errhint("The functions that read a closure table are named after it: give another closure name, or rename that function.")));
+	return functions != NIL;
 }
 
 static void
@@ -259,6 +227,7 @@ create_reader(const HierShape *shape, const HierReader *reader, bool replace)
 {
 	ObjectAddress function = {ProcedureRelationId};
 	ObjectAddress table = {RelationRelationId};
+	List	   *functions;
 
 	dbp_hier_command(dbp_reader_definition(shape, reader, replace));
 	if (!replace && shape->owner != GetUserId())
@@ -266,7 +235,10 @@ create_reader(const HierShape *shape, const HierReader *reader, bool replace)
 								  dbp_reader_name(shape, reader),
 								  quote_identifier(GetUserNameFromId(shape->owner, false))));
 	CommandCounterIncrement();
-	function.objectId = find_function(shape, reader);
+	functions = functions_named(shape, reader);
+	if (functions == NIL)
+		elog(ERROR, "function %s is not there", dbp_reader_name(shape, reader));
+	function.objectId = linitial_oid(functions);
 	table.objectId = shape->closureid;
 	recordDependencyOn(&function, &table, DEPENDENCY_AUTO);
 	table.objectId = shape->targetid;

@@ -58,7 +58,7 @@ typedef struct HierShape
 	char	   *closure;
 	int			nkey;
 	const char *type[HIER_MAX_KEY];
-	const char *equal[HIER_MAX_KEY];	/* OPERATOR(pg_catalog.=) */
+	Oid			basetype[HIER_MAX_KEY]; /* the same */
 	/* Names of columns, not quoted: of the closure table, and of the base. */
 	const char *ancestor[HIER_MAX_KEY];
 	const char *descendant[HIER_MAX_KEY];
@@ -73,6 +73,5 @@ extern const int dbp_hier_nreaders;
 extern char *dbp_reader_definition(const HierShape *shape, const HierReader *reader,
 								   bool replace);
 extern char *dbp_reader_name(const HierShape *shape, const HierReader *reader);
-extern char *dbp_equal_operator(Oid type);
 
 #endif							/* DBP_HIERARCHY_READERS_H */

@@ -33,7 +33,7 @@
 #include "core/names.h"
 #include "core/sql.h"
 #include "executor/tuptable.h"
-#include "hierarchy/readers.h"
+#include "hierarchy/rows.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
@@ -267,8 +267,9 @@ ask_sql(Probe *probe, FunctionCallInfo fcinfo, Relation closure)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, probe->attnums[i] - 1);
 
-		appendStringInfo(&sql, " AND %s %s $%d", quote_identifier(NameStr(att->attname)),
-						 dbp_equal_operator(getBaseType(att->atttypid)), i + 1);
+		appendStringInfoString(&sql, " AND ");
+		dbp_sql_put_equal(&sql, getBaseType(att->atttypid),
+						  quote_identifier(NameStr(att->attname)), psprintf("$%d", i + 1));
 		types[i] = get_fn_expr_argtype(fcinfo->flinfo, i + 1);
 		values[i] = PG_GETARG_DATUM(i + 1);
 	}
@@ -280,17 +281,28 @@ ask_sql(Probe *probe, FunctionCallInfo fcinfo, Relation closure)
 	return isnull ? -1 : DatumGetInt32(depth);
 }
 
+/*
+ * open_table opens a table; 42P01 if there is none.
+ */
+static Relation
+open_table(Oid relid)
+{
+	Relation	rel = try_table_open(relid, AccessShareLock);
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("It may have been dropped by another session; try again.")));
+	return rel;
+}
+
 static Datum
 greatest_depth(FunctionCallInfo fcinfo, bool pair)
 {
-	Relation	closure;
-	Probe	   *probe;
+	Relation	closure = open_table(PG_GETARG_OID(0));
+	Probe	   *probe = find_probe(fcinfo, closure, pair);
 	int			depth;
-
-	(void) dbp_relation_name_by_oid(PG_GETARG_OID(0));	/* raises if there is
-														 * none */
-	closure = table_open(PG_GETARG_OID(0), AccessShareLock);
-	probe = find_probe(fcinfo, closure, pair);
 
 	if (OidIsValid(probe->indexid) &&
 		pg_class_aclcheck(probe->closureid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
@@ -314,9 +326,10 @@ greatest_depth(FunctionCallInfo fcinfo, bool pair)
  * pair.  The pair is given as the table has it: scope, ancestor, descendant.
  * For the functions that closure_enable makes.
  *
- * Raises 42809 if closure is no table, 22023 if it is none of such keys, 42804
- * if an argument has another type than its column, 42501 if the caller must not
- * read the table.  Locks: ACCESS SHARE.  Runs as the caller.
+ * Raises 42P01 if there is no closure, 42809 if it is no table, 22023 if it is
+ * none of such keys, 42804 if an argument has another type than its column,
+ * 42501 if the caller must not read the table.  Locks: ACCESS SHARE.  Runs as
+ * the caller.
  */
 Datum
 dbpatterns_closure_pair_depth(PG_FUNCTION_ARGS)
@@ -352,7 +365,7 @@ dbpatterns_closure_node_depth(PG_FUNCTION_ARGS)
 Datum
 dbpatterns_closure_may_have_orphans(PG_FUNCTION_ARGS)
 {
-	Relation	target = table_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	target = open_table(PG_GETARG_OID(0));
 	List	   *triggers = dbp_hier_own_triggers(target, HIER_TREE);
 	bool		result = true;
 	ListCell   *lc;

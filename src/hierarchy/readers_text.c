@@ -35,6 +35,7 @@
 
 #include "core/names.h"
 #include "hierarchy/readers.h"
+#include "hierarchy/rows.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -132,7 +133,8 @@ put_equal(Expansion *x, const char *a, const char *b, int from, int to)
 		/* Both ends of a pair have the same scope columns. */
 		if (strcmp(left, right) == 0)
 			continue;
-		appendStringInfo(x->out, "%s%s %s %s", and, left, x->shape->equal[i], right);
+		appendStringInfoString(x->out, and);
+		dbp_sql_put_equal(x->out, x->shape->basetype[i], left, right);
 		and = " AND ";
 	}
 	appendStringInfoString(x->out, *and == '\0' ? "true)" : ")");
@@ -146,8 +148,12 @@ put_scope(Expansion *x, const char *key)
 {
 	appendStringInfoString(x->out, nscope(x) == 0 ? "true" : "");
 	for (int i = 0; i < nscope(x); i++)
-		appendStringInfo(x->out, "%s($%d IS NULL OR %s %s $%d)", i == 0 ? "" : " AND ",
-						 i + 1, element(x, key, i), x->shape->equal[i], i + 1);
+	{
+		appendStringInfo(x->out, "%s($%d IS NULL OR ", i == 0 ? "" : " AND ", i + 1);
+		dbp_sql_put_equal(x->out, x->shape->basetype[i], element(x, key, i),
+						  psprintf("$%d", i + 1));
+		appendStringInfoChar(x->out, ')');
+	}
 }
 
 /*

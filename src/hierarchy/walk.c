@@ -216,16 +216,12 @@ start_from_texts(Walk *walk, ArrayType *array, Datum *values)
 				 errhint("Give one value for each column of the key, in their order.")));
 	for (int i = 0; i < n; i++)
 	{
-		Oid			in;
-		Oid			param;
-
 		if (isnull[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"start\" must not contain NULL"),
 					 errhint("Give one value for each column of the key, in their order.")));
-		getTypeInputInfo(type->col[i].type, &in, &param);
-		values[i] = OidInputFunctionCall(in, TextDatumGetCString(texts[i]), param, -1);
+		values[i] = dbp_value_from_text(&type->col[i], TextDatumGetCString(texts[i]), -1);
 	}
 }
 

@@ -121,6 +121,18 @@ DELETE FROM w WHERE id = 'c';
 TABLE w_closure_counts ORDER BY node;
 SELECT refused('DELETE FROM w_closure_counts');
 RESET ROLE;
+-- A table of its name that is another's is none: triggers on it would run with
+-- the rights of the owner.
+DROP TABLE w_closure_counts;
+GRANT CREATE ON SCHEMA t TO regress_dbp_user;
+SET ROLE regress_dbp_user;
+CREATE TABLE w_closure_counts (node text COLLATE "C" PRIMARY KEY, children bigint, descendants bigint);
+CREATE FUNCTION run() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'run as the owner'; END $$;
+CREATE TRIGGER run BEFORE INSERT ON w_closure_counts FOR EACH ROW EXECUTE FUNCTION run();
+SELECT refused($$INSERT INTO w VALUES ('d', NULL)$$);
+RESET ROLE;
+SELECT problem FROM dbpatterns.closure_check('w');
+DROP TABLE w_closure_counts;
 
 -- Scopes, domains, orphans, temporary tables.
 CREATE DOMAIN number AS numeric;

@@ -255,6 +255,8 @@ SELECT dbpatterns.closure_node_depth('r', 1);
 SELECT dbpatterns.closure_node_depth('pg_proc', 1);
 SELECT dbpatterns.closure_node_depth('v', 1);
 SELECT dbpatterns.closure_pair_depth(NULL, 1, 2) IS NULL AS nothing;
+SELECT dbpatterns.closure_pair_depth(0, 1, 2);
+SELECT dbpatterns.closure_may_have_orphans(0, 0);
 
 SET search_path = public;
 DROP SCHEMA hr CASCADE;
