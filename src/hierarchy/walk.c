@@ -263,6 +263,7 @@ static const int fixed_args[] = {0, 1, 3, 7};
 
 typedef struct Prepared
 {
+	MemoryContext cxt;			/* of all of it, in that of the function */
 	Oid			userid;
 	Datum		args[lengthof(fixed_args)];
 	bool		nulls[lengthof(fixed_args)];
@@ -307,7 +308,6 @@ prepare_once(Walk *walk, FunctionCallInfo fcinfo)
 {
 	Prepared   *prepared = fcinfo->flinfo->fn_extra;
 	bool		same = prepared != NULL && prepared->userid == GetUserId();
-	MemoryContext oldcxt;
 
 	for (int i = 0; same && i < lengthof(fixed_args); i++)
 	{
@@ -320,9 +320,17 @@ prepare_once(Walk *walk, FunctionCallInfo fcinfo)
 	}
 	if (!same)
 	{
-		oldcxt = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		/* Other arguments in each call must not add up. */
+		MemoryContext cxt = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt,
+												  "dbpatterns walk arguments",
+												  ALLOCSET_SMALL_SIZES);
+		MemoryContext oldcxt = MemoryContextSwitchTo(cxt);
+
 		fcinfo->flinfo->fn_extra = NULL;
+		if (prepared != NULL)
+			MemoryContextDelete(prepared->cxt);
 		prepared = palloc0(sizeof(Prepared));
+		prepared->cxt = cxt;
 		prepared->userid = GetUserId();
 		prepare(&prepared->walk, fcinfo);
 		for (int i = 0; i < lengthof(fixed_args); i++)
