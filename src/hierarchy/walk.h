@@ -68,6 +68,7 @@ typedef struct WalkIndex
 typedef struct WalkSource
 {
 	Oid			relid;
+	char	   *name;			/* for messages */
 	HierKeyType type;
 	AttrNumber	key[HIER_MAX_KEY];
 	AttrNumber	parent[HIER_MAX_KEY];

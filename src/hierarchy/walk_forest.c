@@ -22,7 +22,6 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "core/names.h"
 #include "hierarchy/walk.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -231,7 +230,7 @@ make_room(WalkForest *forest)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("table %s has more rows than can be walked at once",
-						dbp_relation_name_by_oid(forest->source->relid)),
+						forest->source->name),
 				 errhint("Walk parts of it, each from a start of its own.")));
 	forest->allocated = n;
 	forest->key = enlarge(forest->key, sizeof(WalkKey) * n);
@@ -306,7 +305,7 @@ fill_map(WalkForest *forest)
 					(errcode(ERRCODE_UNIQUE_VIOLATION),
 					 errmsg("key %s occurs twice in table %s",
 							dbp_key_text(type, walk_values(type, &forest->key[row])),
-							dbp_relation_name_by_oid(forest->source->relid)),
+							forest->source->name),
 					 errhint("Its unique constraint is checked later; use SET CONSTRAINTS ALL IMMEDIATE to check it now.")));
 	}
 }
