@@ -313,8 +313,7 @@ choose_way(WalkSource *source)
 	 * with the whole table in memory that is noticed.
 	 */
 	source->direct &= OidIsValid(source->by_key.indexid);
-	source->probes = OidIsValid(source->by_key.indexid) &&
-		(!source->direct || OidIsValid(source->by_parent.indexid));
+	source->probes = OidIsValid(source->by_key.indexid) && OidIsValid(source->by_parent.indexid);
 	for (int i = 0; !source->direct && i < n; i++)
 		source->probes &= OidIsValid(get_array_type(source->type.col[i].type));
 }
