@@ -192,7 +192,7 @@ typedef struct WalkForest
 	WalkRoot   *root;
 	uint32		nroots;
 	/* while loading */
-	MemoryContext scratch;		/* of what is in above */
+	MemoryContext scratch;		/* of what is in above and order */
 	WalkKey    *above;
 	Datum	   *order;
 	bool	   *order_isnull;

@@ -260,11 +260,6 @@ load_row(void *arg, uint32 unused, const Datum *key, const Datum *parent,
 	row = forest->n++;
 	forest->key[row] = walk_key(&source->type, key);
 	forest->parent[row] = parent == NULL ? WALK_NONE : NOT_YET;
-	if (source->order != 0)
-	{
-		forest->order_isnull[row] = order_isnull;
-		forest->order[row] = order_isnull ? (Datum) 0 : dbp_walk_copy_order(source, order);
-	}
 	if (source->type.integer)
 	{
 		forest->least = Min(forest->least, (int64) key[0]);
@@ -272,6 +267,11 @@ load_row(void *arg, uint32 unused, const Datum *key, const Datum *parent,
 	}
 	MemoryContextSwitchTo(forest->scratch);
 	forest->above[row] = parent == NULL ? (Datum) 0 : walk_key(&source->type, parent);
+	if (source->order != 0)
+	{
+		forest->order_isnull[row] = order_isnull;
+		forest->order[row] = order_isnull ? (Datum) 0 : dbp_walk_copy_order(source, order);
+	}
 	MemoryContextSwitchTo(oldcxt);
 }
 
@@ -347,7 +347,6 @@ find_parents(WalkForest *forest)
 	}
 	pfree(forest->above);
 	forest->above = NULL;
-	MemoryContextDelete(forest->scratch);
 }
 
 /*
@@ -380,7 +379,7 @@ group_children(WalkForest *forest)
 }
 
 /*
- * sort_rows orders some rows among each other.
+ * sort_siblings orders some rows among each other.
  */
 static void
 sort_siblings(WalkForest *forest, WalkSorter *sorter, WalkSortItem **items, uint32 *allocated,
@@ -472,5 +471,6 @@ dbp_walk_load(WalkSource *source, bool children)
 		if (source->order != 0)
 			order_children(forest);
 	}
+	MemoryContextDelete(forest->scratch);
 	return forest;
 }
