@@ -24,7 +24,7 @@
 
 PG_FUNCTION_INFO_V1(dbpatterns_adjacency_from_closure);
 
-/* the node of a pair c for a message: 5, or (1,5) */
+/* the node of a pair c for a message: 5, or (1,5); columns may hold NULL */
 static char *
 text_of(HierColumns columns, int n)
 {
@@ -32,7 +32,8 @@ text_of(HierColumns columns, int n)
 
 	initStringInfo(&sql);
 	if (n == 1)
-		appendStringInfo(&sql, "%s::pg_catalog.text", dbp_sql_column(columns, 0));
+		appendStringInfo(&sql, "COALESCE(%s::pg_catalog.text, 'NULL')",
+						 dbp_sql_column(columns, 0));
 	else
 	{
 		appendStringInfoString(&sql, "ROW(");
