@@ -118,7 +118,8 @@ path_rows(ConvertForest *forest, HierRows *rows)
  * 42P16 (a key column may be NULL), 42501 (no right, or row-level security
  * applies), 23503 (a parent is missing), 23514 (cycles, in the detail), 22001
  * (a label is NULL, empty or too long), 23505 (two nodes get the same path),
- * and what the UPDATE raises.  Locks SHARE ROW EXCLUSIVE on target, the rows it changes.  Runs as
+ * and what the UPDATE raises, such as 22001 (a path is too long for its
+ * column).  Locks SHARE ROW EXCLUSIVE on target, the rows it changes.  Runs as
  * the caller.  A second call changes nothing and returns 0.
  */
 Datum
@@ -131,14 +132,12 @@ dbpatterns_adjacency_to_ltree(PG_FUNCTION_ARGS)
 	char	   *path = dbp_convert_name(fcinfo, 2, "path");
 	char	   *label = dbp_convert_name(fcinfo, 3, NULL);
 	bool		root = dbp_choose_argument(fcinfo, 5, "on_orphan", "error", "root");
-	Form_pg_attribute column;
 	uint64		changed;
 
 	dbp_convert_open(fcinfo, &table, 4);
 	dbp_convert_require_path(&table, path);
 	if (label != NULL)
 		(void) dbp_column_number(table.rel, label);
-	column = TupleDescAttr(RelationGetDescr(table.rel), dbp_column_number(table.rel, path) - 1);
 	dbp_convert_load(&forest, &table, NULL, label_sql(&table, label), root);
 
 	rows = dbp_rows_create(table.n + 1);
@@ -156,12 +155,13 @@ dbpatterns_adjacency_to_ltree(PG_FUNCTION_ARGS)
 						"several nodes would get the same path",
 						"Choose another column in argument \"label\", or leave it out.");
 
+	/* Not to the length of the column: a cast to that would cut paths. */
 	resetStringInfo(&from);
 	appendStringInfoString(&from, "(SELECT ");
 	dbp_sql_put_columns(&from, HIER_NUMBERED(NULL, "k"), 0, table.n);
 	appendStringInfo(&from, ", path::%s AS v1 FROM " HIER_ROWS ")",
-					 format_type_extended(column->atttypid, column->atttypmod,
-										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+					 format_type_extended(dbp_convert_type(&table, path), -1,
+										  FORMAT_TYPE_FORCE_QUALIFY));
 	changed = dbp_convert_update(&table, rows, from.data, list_make1(path), "v");
 	dbp_rows_free(rows);
 	dbp_convert_close(&table);

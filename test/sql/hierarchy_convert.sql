@@ -144,6 +144,10 @@ UPDATE n SET name = 'Astro-nomy' WHERE id = 6;
 SELECT refused($$SELECT dbpatterns.adjacency_to_ltree('n', 'parent_id', 'path', label => 'name')$$);
 UPDATE n SET name = repeat('x', 300) WHERE id = 6;
 SELECT refused($$SELECT dbpatterns.adjacency_to_ltree('n', 'parent_id', 'path', label => 'name')$$) ~ '^22001';
+-- A path that its column is too short for is not cut.
+CREATE TABLE cut (id int PRIMARY KEY, up int, path varchar(3));
+INSERT INTO cut VALUES (1, NULL, 'old'), (2, 1, NULL), (3, 2, NULL);
+SELECT refused($$SELECT dbpatterns.adjacency_to_ltree('cut', 'up', 'path')$$);
 UPDATE o SET path = CASE id WHEN 1 THEN 'a' WHEN 2 THEN 'a' WHEN 3 THEN 'a.b' END;
 SELECT refused($$SELECT dbpatterns.adjacency_from_ltree('o', 'up', 'path')$$);
 UPDATE o SET lft = id, rgt = id + 1;
@@ -171,6 +175,7 @@ SELECT pairs('1 2 1', '2 1 1');
 SELECT pairs('1 2 1', '2 1 1', '1 1 2', '2 2 2');
 SELECT pairs('1 2 1', '1 9 1');
 SELECT pairs('1 2 0');
+SELECT pairs(NULL, '1 2 1');
 SELECT count(*) FROM o WHERE up IS NOT NULL;
 
 -- Arguments.
