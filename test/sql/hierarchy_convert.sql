@@ -203,6 +203,18 @@ SELECT refused(format('SELECT dbpatterns.%s', call)) FROM unnest(ARRAY[
     'adjacency_to_closure(''s'', ''{tenant,parent}'', ''oc'', ''{ancestor,depth}'', ''{ancestor,descendant}'')',
     'adjacency_from_closure(''n'', ''parent_id'', ''oc'', depth => ''none'')']) AS call;
 
+-- From 18 on a key can be NOT NULL and yet hold NULL, until that is validated.
+CREATE FUNCTION not_validated() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE TABLE t.nn (code text UNIQUE, up text, lft int, rgt int);
+    INSERT INTO t.nn VALUES ('a', NULL, 1, 4), ('b', NULL, 2, 3), (NULL, NULL, 5, 6);
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        EXECUTE 'ALTER TABLE t.nn ADD CONSTRAINT nn NOT NULL code NOT VALID';
+    END IF;
+    RETURN t.refused('SELECT dbpatterns.adjacency_from_nested_set(''t.nn'', ''up'', ''lft'', ''rgt'', key => ''{code}'')');
+END $$;
+SELECT not_validated();
+
 -- Rights: those of the UPDATE, and to see all rows.
 CREATE ROLE regress_dbp_user;
 GRANT USAGE ON SCHEMA t TO regress_dbp_user;
