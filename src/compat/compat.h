@@ -81,6 +81,15 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 #define ATTRIBUTE_GENERATED_VIRTUAL	'v'
 #endif
 
+/* 18: columns that are NOT NULL may hold it, until that is validated. */
+#include "access/tupdesc.h"
+#if PG_VERSION_NUM < 180000
+#define dbp_att_holds_no_null(desc, i)	(TupleDescAttr(desc, i)->attnotnull)
+#else
+#define dbp_att_holds_no_null(desc, i) \
+	(TupleDescCompactAttr(desc, i)->attnullability == ATTNULLABLE_VALID)
+#endif
+
 /* 18: whether a deferrable primary key counts is the caller's choice. */
 #if PG_VERSION_NUM < 180000
 #include "utils/rel.h"

@@ -25,6 +25,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "compat/compat.h"
 #include "core/append.h"
 #include "core/names.h"
 #include "core/owner.h"
@@ -216,7 +217,7 @@ check_target(Check *check)
 	{
 		key[i] = dbp_column_number(check->target, list_nth(check->spec->key, i));
 		parent[i] = dbp_column_number(check->target, list_nth(check->spec->parent, i));
-		if (!TupleDescAttr(RelationGetDescr(check->target), key[i] - 1)->attnotnull)
+		if (!dbp_att_holds_no_null(RelationGetDescr(check->target), key[i] - 1))
 			good = false;
 	}
 	good = good && has_index(check->target, key, n, false, true);

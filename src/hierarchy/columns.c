@@ -298,12 +298,12 @@ dbp_hier_check_columns(Relation target, const HierSpec *spec)
 }
 
 /*
- * require_not_null raises unless a column is declared so.
+ * require_not_null raises unless a column is declared so, for all its rows.
  */
 static void
 require_not_null(Relation target, const char *column)
 {
-	if (!column_of(target, column)->attnotnull)
+	if (!dbp_att_holds_no_null(RelationGetDescr(target), dbp_column_number(target, column) - 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("key column \"%s\" of table %s may be NULL", column,

@@ -101,6 +101,17 @@ dbp_convert_require(Relation rel, HierRows *rows, const char *sql, int sqlerrcod
 }
 
 /*
+ * dbp_convert_type returns the type of a column, below domains.
+ */
+Oid
+dbp_convert_type(HierTable *table, const char *column)
+{
+	AttrNumber	attno = dbp_column_number(table->rel, column);
+
+	return getBaseType(TupleDescAttr(RelationGetDescr(table->rel), attno - 1)->atttypid);
+}
+
+/*
  * dbp_convert_update sets columns to values that a FROM item gives as r: the
  * key in k1, k2 and so on, the values in prefix and a number; rows that have
  * them already are left alone.
@@ -116,11 +127,7 @@ dbp_convert_update(HierTable *table, HierRows *rows, const char *from, List *col
 
 	Assert(n <= lengthof(types));
 	for (int i = 0; i < n; i++)
-	{
-		AttrNumber	attno = dbp_column_number(table->rel, list_nth(columns, i));
-
-		types[i] = getBaseType(TupleDescAttr(RelationGetDescr(table->rel), attno - 1)->atttypid);
-	}
+		types[i] = dbp_convert_type(table, list_nth(columns, i));
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "UPDATE %s AS t SET ", table->name);
 	dbp_sql_put_assign(&sql, columns, values, 0);
@@ -133,11 +140,22 @@ dbp_convert_update(HierTable *table, HierRows *rows, const char *from, List *col
 }
 
 /*
- * update_parents does so for the parent columns, whose values are in p1 and so
- * on; those of the scope are the key's and stay.
+ * dbp_convert_put_parent appends the columns that dbp_convert_update_parents
+ * reads, to a list of others: those of a key, without the scope.
  */
-static uint64
-update_parents(HierTable *table, HierRows *rows, const char *from)
+void
+dbp_convert_put_parent(StringInfo sql, HierTable *table, HierColumns parent)
+{
+	for (int i = table->nscope; i < table->n; i++)
+		appendStringInfo(sql, ", %s AS p%d", dbp_sql_column(parent, i), i + 1 - table->nscope);
+}
+
+/*
+ * dbp_convert_update_parents sets the parent columns; those of the scope are
+ * the key's and stay.
+ */
+uint64
+dbp_convert_update_parents(HierTable *table, HierRows *rows, const char *from)
 {
 	return dbp_convert_update(table, rows, from, list_copy_tail(table->parent, table->nscope),
 							  "p");
@@ -165,9 +183,7 @@ type_name(Oid type)
 void
 dbp_convert_require_path(HierTable *table, const char *path)
 {
-	AttrNumber	attno = dbp_column_number(table->rel, path);
-	Oid			type = getBaseType(TupleDescAttr(RelationGetDescr(table->rel),
-												 attno - 1)->atttypid);
+	Oid			type = dbp_convert_type(table, path);
 
 	/* The extension can be in any schema. */
 	if (type != TEXTOID && type != VARCHAROID && strcmp(type_name(type), "ltree") != 0)
@@ -254,13 +270,11 @@ dbpatterns_adjacency_from_ltree(PG_FUNCTION_ARGS)
 							"Insert the rows of the paths above, or call with on_orphan => 'root'.");
 
 	initStringInfo(&from);
-	appendStringInfo(&from, "(SELECT %s, ", key.data);
-	for (int i = table.nscope; i < table.n; i++)
-		appendStringInfo(&from, "%sp.k%d AS p%d", i > table.nscope ? ", " : "", i + 1,
-						 i + 1 - table.nscope);
+	appendStringInfo(&from, "(SELECT %s", key.data);
+	dbp_convert_put_parent(&from, &table, HIER_NUMBERED("p", "k"));
 	appendStringInfo(&from, " FROM %s AS c LEFT JOIN %s AS p ON %s)", nodes.data, nodes.data,
 					 match.data);
-	changed = update_parents(&table, NULL, from.data);
+	changed = dbp_convert_update_parents(&table, NULL, from.data);
 	dbp_convert_close(&table);
 	PG_RETURN_INT64(changed);
 }
@@ -360,9 +374,7 @@ interval_row(Datum *values, bool *isnull, void *arg)
 void
 dbp_convert_require_integer(HierTable *table, const char *column)
 {
-	AttrNumber	attno = dbp_column_number(table->rel, column);
-	Oid			type = getBaseType(TupleDescAttr(RelationGetDescr(table->rel),
-												 attno - 1)->atttypid);
+	Oid			type = dbp_convert_type(table, column);
 
 	if (type != INT2OID && type != INT4OID && type != INT8OID)
 		ereport(ERROR,
@@ -431,10 +443,9 @@ dbpatterns_adjacency_from_nested_set(PG_FUNCTION_ARGS)
 	initStringInfo(&from);
 	appendStringInfoString(&from, "(SELECT ");
 	dbp_sql_put_columns(&from, HIER_NUMBERED(NULL, "k"), 0, table.n);
-	for (int i = table.nscope; i < table.n; i++)
-		appendStringInfo(&from, ", q%d AS p%d", i + 1, i + 1 - table.nscope);
+	dbp_convert_put_parent(&from, &table, HIER_NUMBERED(NULL, "q"));
 	appendStringInfoString(&from, " FROM " HIER_ROWS ")");
-	changed = update_parents(&table, scan.rows, from.data);
+	changed = dbp_convert_update_parents(&table, scan.rows, from.data);
 	dbp_rows_free(scan.rows);
 	dbp_convert_close(&table);
 	PG_RETURN_INT64(changed);

@@ -3,7 +3,6 @@
  * convert.h
  *	  Conversions to and from adjacency lists: what convert*.c share.
  *
- *
  * Copyright (c) 2026, dbpatterns contributors
  *
  * src/hierarchy/convert.h
@@ -27,6 +26,9 @@ extern void dbp_convert_require_path(HierTable *table, const char *path);
 extern void dbp_convert_require_integer(HierTable *table, const char *column);
 extern uint64 dbp_convert_update(HierTable *table, HierRows *rows, const char *from,
 								 List *columns, const char *prefix);
+extern Oid	dbp_convert_type(HierTable *table, const char *column);
+extern void dbp_convert_put_parent(StringInfo sql, HierTable *table, HierColumns parent);
+extern uint64 dbp_convert_update_parents(HierTable *table, HierRows *rows, const char *from);
 
 /* A table of pairs of the user's. */
 typedef struct ConvertPairs

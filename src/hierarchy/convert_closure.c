@@ -24,7 +24,7 @@
 
 PG_FUNCTION_INFO_V1(dbpatterns_adjacency_from_closure);
 
-/* the node of a pair c for a message: 5, or (1,5) */
+/* the node of a pair c for a message: 5, or (1,5); columns may hold NULL */
 static char *
 text_of(HierColumns columns, int n)
 {
@@ -32,7 +32,8 @@ text_of(HierColumns columns, int n)
 
 	initStringInfo(&sql);
 	if (n == 1)
-		appendStringInfo(&sql, "%s::pg_catalog.text", dbp_sql_column(columns, 0));
+		appendStringInfo(&sql, "COALESCE(%s::pg_catalog.text, 'NULL')",
+						 dbp_sql_column(columns, 0));
 	else
 	{
 		appendStringInfoString(&sql, "ROW(");
@@ -237,13 +238,11 @@ dbpatterns_adjacency_from_closure(PG_FUNCTION_ARGS)
 	initStringInfo(&from);
 	appendStringInfoString(&from, "(SELECT ");
 	dbp_sql_put_renamed(&from, HIER_NAMED("n", table.key), HIER_NUMBERED(NULL, "k"), table.n);
-	for (int i = table.nscope; i < table.n; i++)
-		appendStringInfo(&from, ", e.a%d AS p%d", i + 1, i + 1 - table.nscope);
+	dbp_convert_put_parent(&from, &table, HIER_NUMBERED("e", "a"));
 	appendStringInfo(&from, " FROM %s AS n LEFT JOIN %s AS e ON ", table.name, sql.edges);
 	dbp_sql_put_match(&from, &table.type, HIER_NAMED("n", table.key), HIER_NUMBERED("e", "d"));
 	appendStringInfoChar(&from, ')');
-	changed = dbp_convert_update(&table, NULL, from.data,
-								 list_copy_tail(table.parent, table.nscope), "p");
+	changed = dbp_convert_update_parents(&table, NULL, from.data);
 	relation_close(pairs.rel, NoLock);
 	dbp_convert_close(&table);
 	PG_RETURN_INT64(changed);

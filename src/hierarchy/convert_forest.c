@@ -20,6 +20,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+/* Nodes of a cycle that an error shows. */
+#define CYCLE_PRINTED	10000
+
 /*
  * Columns: key, parent, and the label if there are labels.
  */
@@ -142,6 +145,29 @@ cycle_above(HierKeyType *type, ConvertNode *node, int mark)
 }
 
 /*
+ * put_cycle appends the nodes above one up to itself; not all of a long cycle,
+ * which may have more than fit in a message.
+ */
+static void
+put_cycle(StringInfo list, HierKeyType *type, ConvertNode *first)
+{
+	int			left_out = 0;
+	int			n = 0;
+
+	for (ConvertNode *node = first->parent; node != first; node = node->parent)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (n++ < CYCLE_PRINTED)
+			appendStringInfo(list, " -> %s", dbp_key_text(type, node->head.key));
+		else
+			left_out++;
+	}
+	if (left_out > 0)
+		appendStringInfo(list, " -> (%d more)", left_out);
+	appendStringInfo(list, " -> %s", dbp_key_text(type, first->head.key));
+}
+
+/*
  * refuse_cycles raises with the cycles among the nodes that were not reached.
  */
 static void
@@ -163,12 +189,7 @@ refuse_cycles(ConvertForest *forest)
 			continue;
 		appendStringInfo(&list, "%s%s", ncycles > 1 ? "; " : "",
 						 dbp_key_text(type, least->head.key));
-		node = least;
-		do
-		{
-			node = node->parent;
-			appendStringInfo(&list, " -> %s", dbp_key_text(type, node->head.key));
-		} while (node != least);
+		put_cycle(&list, type, least);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_CHECK_VIOLATION),

@@ -36,19 +36,6 @@ put_key(Datum *values, HierTable *table, ConvertNode *node)
 	memcpy(values, node->head.key, sizeof(Datum) * table->n);
 }
 
-/*
- * column_type returns the type of a column, and its type modifier.
- */
-static Oid
-column_type(HierTable *table, const char *column, int32 *typmod)
-{
-	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(table->rel),
-										  dbp_column_number(table->rel, column) - 1);
-
-	*typmod = att->atttypmod;
-	return att->atttypid;
-}
-
 /* ---- ltree paths --------------------------------------------------------- */
 
 /* what ltree accepts in every version */
@@ -131,7 +118,8 @@ path_rows(ConvertForest *forest, HierRows *rows)
  * 42P16 (a key column may be NULL), 42501 (no right, or row-level security
  * applies), 23503 (a parent is missing), 23514 (cycles, in the detail), 22001
  * (a label is NULL, empty or too long), 23505 (two nodes get the same path),
- * and what the UPDATE raises.  Locks SHARE ROW EXCLUSIVE on target, the rows it changes.  Runs as
+ * and what the UPDATE raises, such as 22001 (a path is too long for its
+ * column).  Locks SHARE ROW EXCLUSIVE on target, the rows it changes.  Runs as
  * the caller.  A second call changes nothing and returns 0.
  */
 Datum
@@ -144,15 +132,12 @@ dbpatterns_adjacency_to_ltree(PG_FUNCTION_ARGS)
 	char	   *path = dbp_convert_name(fcinfo, 2, "path");
 	char	   *label = dbp_convert_name(fcinfo, 3, NULL);
 	bool		root = dbp_choose_argument(fcinfo, 5, "on_orphan", "error", "root");
-	Oid			type;
-	int32		typmod;
 	uint64		changed;
 
 	dbp_convert_open(fcinfo, &table, 4);
 	dbp_convert_require_path(&table, path);
 	if (label != NULL)
 		(void) dbp_column_number(table.rel, label);
-	type = column_type(&table, path, &typmod);
 	dbp_convert_load(&forest, &table, NULL, label_sql(&table, label), root);
 
 	rows = dbp_rows_create(table.n + 1);
@@ -170,12 +155,13 @@ dbpatterns_adjacency_to_ltree(PG_FUNCTION_ARGS)
 						"several nodes would get the same path",
 						"Choose another column in argument \"label\", or leave it out.");
 
+	/* Not to the length of the column: a cast to that would cut paths. */
 	resetStringInfo(&from);
 	appendStringInfoString(&from, "(SELECT ");
 	dbp_sql_put_columns(&from, HIER_NUMBERED(NULL, "k"), 0, table.n);
 	appendStringInfo(&from, ", path::%s AS v1 FROM " HIER_ROWS ")",
-					 format_type_extended(type, typmod,
-										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+					 format_type_extended(dbp_convert_type(&table, path), -1,
+										  FORMAT_TYPE_FORCE_QUALIFY));
 	changed = dbp_convert_update(&table, rows, from.data, list_make1(path), "v");
 	dbp_rows_free(rows);
 	dbp_convert_close(&table);
@@ -281,7 +267,6 @@ dbpatterns_adjacency_to_nested_set(PG_FUNCTION_ARGS)
 	char	   *depth = dbp_convert_name(fcinfo, 5, NULL);
 	char	   *order_by = dbp_convert_name(fcinfo, 6, NULL);
 	bool		root = dbp_choose_argument(fcinfo, 8, "on_orphan", "error", "root");
-	int32		typmod;
 	uint64		changed;
 
 	dbp_convert_open(fcinfo, &table, 7);
@@ -295,7 +280,7 @@ dbpatterns_adjacency_to_nested_set(PG_FUNCTION_ARGS)
 		(void) dbp_column_number(table.rel, order_by);
 	if (tree != NULL &&
 		(table.n - table.nscope > 1 ||
-		 getBaseType(column_type(&table, tree, &typmod)) != table.type.col[table.nscope].type))
+		 dbp_convert_type(&table, tree) != table.type.col[table.nscope].type))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of table %s cannot hold the key of a root", tree,
@@ -317,8 +302,7 @@ dbpatterns_adjacency_to_nested_set(PG_FUNCTION_ARGS)
 	for (int i = 0; i < list_length(columns); i++)
 		appendStringInfo(&from, ", %s::%s AS v%d",
 						 i == 0 ? "lft" : i == 1 ? "rgt" : "depth",
-						 format_type_extended(getBaseType(column_type(&table, list_nth(columns, i),
-																	  &typmod)), -1,
+						 format_type_extended(dbp_convert_type(&table, list_nth(columns, i)), -1,
 											  FORMAT_TYPE_FORCE_QUALIFY), i + 1);
 	if (tree != NULL)
 	{

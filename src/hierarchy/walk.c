@@ -17,7 +17,6 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "core/names.h"
 #include "core/target.h"
 #include "funcapi.h"
 #include "hierarchy/walk.h"
@@ -153,7 +152,7 @@ check_type(Walk *walk, Oid declared)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("the key of table %s has %d columns",
-						dbp_relation_name_by_oid(walk->source->relid), walk->source->type.n),
+						walk->source->name, walk->source->type.n),
 				 errhint("Give the values of the start as text: ARRAY['1', '5'], or NULL::text[] for all roots.")));
 
 	/* A domain could refuse what is in the table. */
@@ -164,7 +163,7 @@ check_type(Walk *walk, Oid declared)
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("the key of table %s is of type %s, argument \"start\" of type %s",
-					dbp_relation_name_by_oid(walk->source->relid),
+					walk->source->name,
 					format_type_be(column->type), format_type_be(declared)),
 			 TypeCategory(column->type) == TYPCATEGORY_STRING ?
 			 errhint("Give it as ARRAY['...'], to get nodes as text[]; NULL::text[] for all roots.") :
@@ -212,7 +211,7 @@ start_from_texts(Walk *walk, ArrayType *array, Datum *values)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("number of values in argument \"start\" is %d, of columns in the key of table %s %d",
-						n, dbp_relation_name_by_oid(walk->source->relid), type->n),
+						n, walk->source->name, type->n),
 				 errhint("Give one value for each column of the key, in their order.")));
 	for (int i = 0; i < n; i++)
 	{
@@ -259,6 +258,7 @@ static const int fixed_args[] = {0, 1, 3, 7};
 
 typedef struct Prepared
 {
+	MemoryContext cxt;			/* of all of it, in that of the function */
 	Oid			userid;
 	Datum		args[lengthof(fixed_args)];
 	bool		nulls[lengthof(fixed_args)];
@@ -287,7 +287,7 @@ prepare(Walk *walk, FunctionCallInfo fcinfo)
 	dbp_require_argument(fcinfo, 0, "target", "Name the table to walk.");
 	dbp_require_argument(fcinfo, 1, "parent", "Name the column that holds the parent's key.");
 	parent = dbp_hier_columns_argument(fcinfo, 1, "parent");
-	key = PG_ARGISNULL(3) ? NIL : dbp_column_list(PG_GETARG_ARRAYTYPE_P(3), "key");
+	key = dbp_hier_columns_argument(fcinfo, 3, "key");
 	walk->source = dbp_walk_source(PG_GETARG_OID(0), parent, key,
 								   PG_ARGISNULL(7) ? NULL : NameStr(*PG_GETARG_NAME(7)));
 	set_result(walk, fcinfo);
@@ -303,7 +303,6 @@ prepare_once(Walk *walk, FunctionCallInfo fcinfo)
 {
 	Prepared   *prepared = fcinfo->flinfo->fn_extra;
 	bool		same = prepared != NULL && prepared->userid == GetUserId();
-	MemoryContext oldcxt;
 
 	for (int i = 0; same && i < lengthof(fixed_args); i++)
 	{
@@ -316,9 +315,17 @@ prepare_once(Walk *walk, FunctionCallInfo fcinfo)
 	}
 	if (!same)
 	{
-		oldcxt = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		/* Other arguments in each call must not add up. */
+		MemoryContext cxt = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt,
+												  "dbpatterns walk arguments",
+												  ALLOCSET_SMALL_SIZES);
+		MemoryContext oldcxt = MemoryContextSwitchTo(cxt);
+
 		fcinfo->flinfo->fn_extra = NULL;
+		if (prepared != NULL)
+			MemoryContextDelete(prepared->cxt);
 		prepared = palloc0(sizeof(Prepared));
+		prepared->cxt = cxt;
 		prepared->userid = GetUserId();
 		prepare(&prepared->walk, fcinfo);
 		for (int i = 0; i < lengthof(fixed_args); i++)

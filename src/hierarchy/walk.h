@@ -68,6 +68,7 @@ typedef struct WalkIndex
 typedef struct WalkSource
 {
 	Oid			relid;
+	char	   *name;			/* for messages */
 	HierKeyType type;
 	AttrNumber	key[HIER_MAX_KEY];
 	AttrNumber	parent[HIER_MAX_KEY];
@@ -191,7 +192,7 @@ typedef struct WalkForest
 	WalkRoot   *root;
 	uint32		nroots;
 	/* while loading */
-	MemoryContext scratch;		/* of what is in above */
+	MemoryContext scratch;		/* of what is in above and order */
 	WalkKey    *above;
 	Datum	   *order;
 	bool	   *order_isnull;

@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "core/names.h"
 #include "core/target.h"
 #include "funcapi.h"
 #include "hierarchy/walk.h"
@@ -162,7 +161,7 @@ dbpatterns_adjacency_cycles(PG_FUNCTION_ARGS)
 	oldcxt = MemoryContextSwitchTo(cxt);
 
 	parent = dbp_hier_columns_argument(fcinfo, 1, "parent");
-	key = PG_ARGISNULL(2) ? NIL : dbp_column_list(PG_GETARG_ARRAYTYPE_P(2), "key");
+	key = dbp_hier_columns_argument(fcinfo, 2, "key");
 	source = dbp_walk_source(PG_GETARG_OID(0), parent, key, NULL);
 	dbp_walk_open(source);
 	forest = dbp_walk_load(source, false);

@@ -22,7 +22,6 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "core/names.h"
 #include "hierarchy/walk.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -231,7 +230,7 @@ make_room(WalkForest *forest)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("table %s has more rows than can be walked at once",
-						dbp_relation_name_by_oid(forest->source->relid)),
+						forest->source->name),
 				 errhint("Walk parts of it, each from a start of its own.")));
 	forest->allocated = n;
 	forest->key = enlarge(forest->key, sizeof(WalkKey) * n);
@@ -261,11 +260,6 @@ load_row(void *arg, uint32 unused, const Datum *key, const Datum *parent,
 	row = forest->n++;
 	forest->key[row] = walk_key(&source->type, key);
 	forest->parent[row] = parent == NULL ? WALK_NONE : NOT_YET;
-	if (source->order != 0)
-	{
-		forest->order_isnull[row] = order_isnull;
-		forest->order[row] = order_isnull ? (Datum) 0 : dbp_walk_copy_order(source, order);
-	}
 	if (source->type.integer)
 	{
 		forest->least = Min(forest->least, (int64) key[0]);
@@ -273,6 +267,11 @@ load_row(void *arg, uint32 unused, const Datum *key, const Datum *parent,
 	}
 	MemoryContextSwitchTo(forest->scratch);
 	forest->above[row] = parent == NULL ? (Datum) 0 : walk_key(&source->type, parent);
+	if (source->order != 0)
+	{
+		forest->order_isnull[row] = order_isnull;
+		forest->order[row] = order_isnull ? (Datum) 0 : dbp_walk_copy_order(source, order);
+	}
 	MemoryContextSwitchTo(oldcxt);
 }
 
@@ -306,7 +305,7 @@ fill_map(WalkForest *forest)
 					(errcode(ERRCODE_UNIQUE_VIOLATION),
 					 errmsg("key %s occurs twice in table %s",
 							dbp_key_text(type, walk_values(type, &forest->key[row])),
-							dbp_relation_name_by_oid(forest->source->relid)),
+							forest->source->name),
 					 errhint("Its unique constraint is checked later; use SET CONSTRAINTS ALL IMMEDIATE to check it now.")));
 	}
 }
@@ -348,7 +347,6 @@ find_parents(WalkForest *forest)
 	}
 	pfree(forest->above);
 	forest->above = NULL;
-	MemoryContextDelete(forest->scratch);
 }
 
 /*
@@ -381,41 +379,77 @@ group_children(WalkForest *forest)
 }
 
 /*
- * sort_rows orders some rows among each other.
+ * What siblings are sorted in, one family after the other.
+ */
+typedef struct Siblings
+{
+	WalkForest *forest;
+	WalkSorter	sorter;
+	WalkSortItem *items;
+	uint32		allocated;
+} Siblings;
+
+static void
+make_room_for(Siblings *siblings, uint32 n)
+{
+	if (n <= siblings->allocated)
+		return;
+	siblings->allocated = Max(n, 1024);
+	siblings->items = enlarge(siblings->items, sizeof(WalkSortItem) * siblings->allocated);
+}
+
+/*
+ * set_item fills an item for a row; number finds it again.
+ */
+static inline void
+set_item(Siblings *siblings, uint32 at, uint32 row, uint32 number)
+{
+	WalkSortItem *item = &siblings->items[at];
+
+	item->key = siblings->forest->key[row];
+	item->order = siblings->forest->order[row];
+	item->isnull = siblings->forest->order_isnull[row];
+	item->row = number;
+}
+
+static void
+order_rows(Siblings *siblings, uint32 *rows, uint32 n)
+{
+	make_room_for(siblings, n);
+	for (uint32 i = 0; i < n; i++)
+		set_item(siblings, i, rows[i], rows[i]);
+	dbp_walk_sort(&siblings->sorter, siblings->items, n);
+	for (uint32 i = 0; i < n; i++)
+		rows[i] = siblings->items[i].row;
+}
+
+/*
+ * order_roots orders the roots, which are siblings, too, but carry more than a
+ * row.
  */
 static void
-sort_siblings(WalkForest *forest, WalkSorter *sorter, WalkSortItem **items, uint32 *allocated,
-			  uint32 *rows, uint32 n)
+order_roots(Siblings *siblings)
 {
-	if (n > *allocated)
-	{
-		*allocated = Max(n, 1024);
-		*items = enlarge(*items, sizeof(WalkSortItem) * *allocated);
-	}
+	WalkForest *forest = siblings->forest;
+	WalkRoot   *root = forest->root;
+	uint32		n = forest->nroots;
+
+	make_room_for(siblings, n);
 	for (uint32 i = 0; i < n; i++)
-	{
-		(*items)[i].row = rows[i];
-		(*items)[i].key = forest->key[rows[i]];
-		(*items)[i].order = forest->order[rows[i]];
-		(*items)[i].isnull = forest->order_isnull[rows[i]];
-	}
-	dbp_walk_sort(sorter, *items, n);
+		set_item(siblings, i, root[i].row, i);
+	dbp_walk_sort(&siblings->sorter, siblings->items, n);
+	forest->root = MemoryContextAllocHuge(forest->cxt, sizeof(WalkRoot) * ((Size) n + 1));
 	for (uint32 i = 0; i < n; i++)
-		rows[i] = (*items)[i].row;
+		forest->root[i] = root[siblings->items[i].row];
+	pfree(root);
 }
 
 static void
 order_children(WalkForest *forest)
 {
-	WalkSorter	sorter;
-	WalkSortItem *items = NULL;
-	uint32		allocated = 0;
-	WalkRoot   *root = forest->root;
-	uint32	   *rows = MemoryContextAllocHuge(CurrentMemoryContext,
-											  sizeof(uint32) * ((Size) forest->nroots + 1));
-	uint32	   *at;
+	Siblings	siblings = {.forest = forest};
 
-	dbp_walk_sorter_init(&sorter, forest->source);
+	dbp_walk_sorter_init(&siblings.sorter, forest->source);
 	for (uint32 row = 0; row < forest->n; row++)
 	{
 		uint32		n = forest->first[row + 1] - forest->first[row];
@@ -423,27 +457,11 @@ order_children(WalkForest *forest)
 		if (row % 4096 == 0)
 			CHECK_FOR_INTERRUPTS();
 		if (n > 1)
-			sort_siblings(forest, &sorter, &items, &allocated,
-						  forest->child + forest->first[row], n);
+			order_rows(&siblings, forest->child + forest->first[row], n);
 	}
-
-	/* Roots are siblings, too.  They carry more than a row. */
-	for (uint32 i = 0; i < forest->nroots; i++)
-		rows[i] = root[i].row;
-	sort_siblings(forest, &sorter, &items, &allocated, rows, forest->nroots);
-	at = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(uint32) * ((Size) forest->n + 1));
-	for (uint32 i = 0; i < forest->nroots; i++)
-		at[root[i].row] = i;
-	forest->root = MemoryContextAllocHuge(CurrentMemoryContext,
-										  sizeof(WalkRoot) * ((Size) forest->nroots + 1));
-	for (uint32 i = 0; i < forest->nroots; i++)
-		forest->root[i] = root[at[rows[i]]];
-
-	pfree(at);
-	pfree(rows);
-	pfree(root);
-	if (items != NULL)
-		pfree(items);
+	order_roots(&siblings);
+	if (siblings.items != NULL)
+		pfree(siblings.items);
 	pfree(forest->order);
 	pfree(forest->order_isnull);
 }
@@ -473,5 +491,6 @@ dbp_walk_load(WalkSource *source, bool children)
 		if (source->order != 0)
 			order_children(forest);
 	}
+	MemoryContextDelete(forest->scratch);
 	return forest;
 }

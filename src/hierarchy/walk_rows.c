@@ -73,15 +73,14 @@ parent_columns(Const *argument)
 
 	if (argument->consttype == NAMEOID)
 	{
-		char	   *text = pstrdup(NameStr(*DatumGetName(argument->constvalue)));
+		char	   *word = pstrdup(NameStr(*DatumGetName(argument->constvalue)));
 
-		if (text[0] != '{')
-			return list_make1(text);
-		if (text[strlen(text) - 1] != '}' || strpbrk(text, "\"\\ ") != NULL)
+		if (word[0] != '{')
+			return list_make1(word);
+		if (word[strlen(word) - 1] != '}' || strpbrk(word, "\"\\ ") != NULL)
 			return NIL;
-		text[		strlen(text) - 1] = '\0';
-
-		for (char *name = strtok(text +1, ","); name != NULL; name = strtok(NULL, ","))
+		word[strlen(word) - 1] = '\0';
+		for (char *name = strtok(word + 1, ","); name != NULL; name = strtok(NULL, ","))
 			names = lappend(names, name);
 		return names;
 	}

@@ -313,8 +313,7 @@ choose_way(WalkSource *source)
 	 * with the whole table in memory that is noticed.
 	 */
 	source->direct &= OidIsValid(source->by_key.indexid);
-	source->probes = OidIsValid(source->by_key.indexid) &&
-		(!source->direct || OidIsValid(source->by_parent.indexid));
+	source->probes = OidIsValid(source->by_key.indexid) && OidIsValid(source->by_parent.indexid);
 	for (int i = 0; !source->direct && i < n; i++)
 		source->probes &= OidIsValid(get_array_type(source->type.col[i].type));
 }
@@ -333,8 +332,8 @@ dbp_walk_source(Oid relid, List *parent, List *key, const char *order_by)
 	WalkSource *source = palloc0(sizeof(WalkSource));
 	int			n;
 
-	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
 	source->relid = relid;
+	source->name = dbp_relation_name_by_oid(relid); /* raises if there is none */
 	source->cxt = CurrentMemoryContext;
 	source->rel = relation_open(relid, AccessShareLock);
 	require_walkable(source->rel);
@@ -352,23 +351,41 @@ dbp_walk_source(Oid relid, List *parent, List *key, const char *order_by)
 }
 
 /*
- * require_same raises 55000 if a column is not what it was when the walk began:
- * between two rows of a cursor, its own transaction may have altered the table.
+ * still_there tells whether an index that is read has not been dropped.
+ */
+static bool
+still_there(List *indexes, const WalkIndex *use)
+{
+	return !OidIsValid(use->indexid) || list_member_oid(indexes, use->indexid);
+}
+
+/*
+ * require_same raises 55000 if a table is not what it was when the walk began:
+ * between two rows of a cursor, its own transaction may have altered it.
  */
 static void
 require_same(WalkSource *source)
 {
-	for (int i = 0; i < source->nused; i++)
+	bool		same = source->rel != NULL;
+	List	   *indexes = NIL;
+
+	for (int i = 0; same && i < source->nused; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(source->rel), source->used[i] - 1);
 
-		if (att->attisdropped || att->atttypid != source->used_type[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("table %s was altered while it was walked",
-							dbp_relation_name(source->rel)),
-					 errhint("Begin the walk again.")));
+		same = !att->attisdropped && att->atttypid == source->used_type[i];
 	}
+	if (same && source->direct)
+	{
+		indexes = RelationGetIndexList(source->rel);
+		same = still_there(indexes, &source->by_key) && still_there(indexes, &source->by_parent);
+		list_free(indexes);
+	}
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s was altered while it was walked", source->name),
+				 errhint("Begin the walk again.")));
 }
 
 /*
@@ -380,7 +397,7 @@ dbp_walk_open(WalkSource *source)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 
-	source->rel = relation_open(source->relid, AccessShareLock);
+	source->rel = try_relation_open(source->relid, AccessShareLock);
 	require_same(source);
 	if (!source->direct)
 		SPI_connect();

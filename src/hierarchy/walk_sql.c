@@ -37,6 +37,7 @@ typedef struct Receiver
 	WalkSource *source;
 	bool		with_node;
 	bool		with_parent;
+	bool		with_order;
 	WalkRow		row;
 	void	   *arg;
 } Receiver;
@@ -49,7 +50,6 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	int			at = receiver->with_node ? 1 : 0;
 	Datum	   *key;
 	Datum	   *parent = NULL;
-	bool		has_order = receiver->source->order != 0;
 
 	slot_getallattrs(slot);
 	key = slot->tts_values + at;
@@ -66,8 +66,8 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	}
 	receiver->row(receiver->arg,
 				  receiver->with_node ? (uint32) DatumGetInt64(slot->tts_values[0]) : 0,
-				  key, parent, has_order ? slot->tts_values[at] : (Datum) 0,
-				  has_order ? slot->tts_isnull[at] : true);
+				  key, parent, receiver->with_order ? slot->tts_values[at] : (Datum) 0,
+				  receiver->with_order ? slot->tts_isnull[at] : true);
 	return true;
 }
 
@@ -118,41 +118,51 @@ set_param(ParamListInfo params, int i, Oid type, Datum value)
 
 /* ---- the queries ---- */
 
-static const char *
-column_name(WalkSource *source, AttrNumber attnum)
+/*
+ * columns returns columns of the table as t.
+ */
+static HierColumns
+columns(WalkSource *source, const AttrNumber *attnums, int n)
 {
-	return quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(source->rel),
-												  attnum - 1)->attname));
-}
+	List	   *names = NIL;
 
-static void
-append_columns(StringInfo sql, WalkSource *source, const AttrNumber *attnums)
-{
-	for (int i = 0; i < source->type.n; i++)
-		appendStringInfo(sql, ", t.%s", column_name(source, attnums[i]));
-}
-
-static void
-append_order(StringInfo sql, WalkSource *source)
-{
-	if (source->order != 0)
-		appendStringInfo(sql, ", t.%s", column_name(source, source->order));
+	for (int i = 0; i < n; i++)
+		names = lappend(names, NameStr(TupleDescAttr(RelationGetDescr(source->rel),
+													 attnums[i] - 1)->attname));
+	return HIER_NAMED("t", names);
 }
 
 /*
- * append_equal appends the equality of columns with something else, by the
- * operators of the key's types wherever they are.
+ * put_columns appends some columns, with a comma before.
  */
 static void
-append_equal(StringInfo sql, WalkSource *source, const AttrNumber *attnums, const char *other)
+put_columns(StringInfo sql, WalkSource *source, const AttrNumber *attnums, int n)
 {
-	for (int i = 0; i < source->type.n; i++)
-	{
-		appendStringInfoString(sql, i > 0 ? " AND " : " ");
-		dbp_sql_put_equal(sql, source->type.col[i].type,
-						  psprintf("t.%s", column_name(source, attnums[i])),
-						  psprintf("%s%d", other, i + 1));
-	}
+	if (n == 0)
+		return;
+	appendStringInfoString(sql, ", ");
+	dbp_sql_put_columns(sql, columns(source, attnums, n), 0, n);
+}
+
+static void
+put_order(StringInfo sql, WalkSource *source)
+{
+	put_columns(sql, source, &source->order, source->order != 0 ? 1 : 0);
+}
+
+/*
+ * put_rows begins a query for keys, parents and the order.
+ */
+static void
+put_rows(StringInfo sql, WalkSource *source, bool with_order)
+{
+	initStringInfo(sql);
+	appendStringInfoString(sql, "SELECT ");
+	dbp_sql_put_columns(sql, columns(source, source->key, source->type.n), 0, source->type.n);
+	put_columns(sql, source, source->parent, source->type.n);
+	if (with_order)
+		put_order(sql, source);
+	appendStringInfo(sql, " FROM %s AS t", dbp_relation_name(source->rel));
 }
 
 /*
@@ -171,14 +181,8 @@ query_all(WalkSource *source)
 
 	if (source->sql_all == NULL)
 	{
-		initStringInfo(&sql);
-		append_columns(&sql, source, source->key);
-		append_columns(&sql, source, source->parent);
-		append_order(&sql, source);
-		/* The first comma gives way to SELECT. */
-		source->sql_all = MemoryContextStrdup(source->cxt,
-											  psprintf("SELECT %s FROM %s t", sql.data + 1,
-													   dbp_relation_name(source->rel)));
+		put_rows(&sql, source, true);
+		source->sql_all = keep(source, &sql);
 	}
 	return source->sql_all;
 }
@@ -187,21 +191,23 @@ static const char *
 query_children(WalkSource *source)
 {
 	StringInfoData sql;
+	int			n = source->type.n;
+	HierColumns given = HIER_NUMBERED(NULL, "c");
 
 	if (source->sql_children == NULL)
 	{
 		initStringInfo(&sql);
 		appendStringInfoString(&sql, "SELECT u.node");
-		append_columns(&sql, source, source->key);
-		append_order(&sql, source);
+		put_columns(&sql, source, source->key, n);
+		put_order(&sql, source);
 		appendStringInfoString(&sql, " FROM ROWS FROM (pg_catalog.unnest($1)");
-		for (int i = 0; i < source->type.n; i++)
+		for (int i = 0; i < n; i++)
 			appendStringInfo(&sql, ", pg_catalog.unnest($%d)", i + 2);
-		appendStringInfoString(&sql, ") AS u (node");
-		for (int i = 0; i < source->type.n; i++)
-			appendStringInfo(&sql, ", c%d", i + 1);
-		appendStringInfo(&sql, ") JOIN %s t ON", dbp_relation_name(source->rel));
-		append_equal(&sql, source, source->parent, "u.c");
+		appendStringInfoString(&sql, ") AS u (node, ");
+		dbp_sql_put_columns(&sql, given, 0, n);
+		appendStringInfo(&sql, ") JOIN %s AS t ON ", dbp_relation_name(source->rel));
+		given.alias = "u";
+		dbp_sql_put_match(&sql, &source->type, columns(source, source->parent, n), given);
 		appendStringInfoString(&sql, " ORDER BY u.node");
 		source->sql_children = keep(source, &sql);
 	}
@@ -215,14 +221,10 @@ query_node(WalkSource *source)
 
 	if (source->sql_node == NULL)
 	{
-		initStringInfo(&sql);
-		append_columns(&sql, source, source->key);
-		append_columns(&sql, source, source->parent);
-		source->sql_node = psprintf("SELECT %s FROM %s t WHERE", sql.data + 1,
-									dbp_relation_name(source->rel));
-		resetStringInfo(&sql);
-		appendStringInfoString(&sql, source->sql_node);
-		append_equal(&sql, source, source->key, "$");
+		put_rows(&sql, source, false);
+		appendStringInfoString(&sql, " WHERE ");
+		dbp_sql_put_match(&sql, &source->type, columns(source, source->key, source->type.n),
+						  HIER_NUMBERED(NULL, "$"));
 		source->sql_node = keep(source, &sql);
 	}
 	return source->sql_node;
@@ -233,7 +235,9 @@ query_node(WalkSource *source)
 void
 dbp_walk_sql_all(WalkSource *source, WalkRow row, void *arg)
 {
-	Receiver	receiver = {.source = source,.with_parent = true,.row = row,.arg = arg};
+	Receiver	receiver = {.source = source,.with_parent = true,
+		.with_order = source->order != 0,.row = row,.arg = arg
+	};
 
 	run(&receiver, query_all(source), NULL, NULL);
 }
@@ -241,7 +245,9 @@ dbp_walk_sql_all(WalkSource *source, WalkRow row, void *arg)
 void
 dbp_walk_sql_children(WalkSource *source, WalkProbe *probes, uint32 n, WalkRow row, void *arg)
 {
-	Receiver	receiver = {.source = source,.with_node = true,.row = row,.arg = arg};
+	Receiver	receiver = {.source = source,.with_node = true,
+		.with_order = source->order != 0,.row = row,.arg = arg
+	};
 	MemoryContext oldcxt = MemoryContextSwitchTo(source->scratch);
 	ParamListInfo params = makeParamList(source->type.n + 1);
 	Datum	   *values = MemoryContextAllocHuge(source->scratch, sizeof(Datum) * n);
@@ -303,7 +309,6 @@ dbp_walk_sql_climb(WalkSource *source, WalkKey from, WalkStep step, void *arg)
 	Receiver	receiver = {.source = source,.with_parent = true,.row = keep_node,.arg = &node};
 	HierKeyType *type = &source->type;
 	ParamListInfo params = makeParamList(type->n);
-	AttrNumber	order = source->order;
 	WalkKey		next = from;
 	bool		more;
 	Oid			types[HIER_MAX_KEY];
@@ -319,7 +324,6 @@ dbp_walk_sql_climb(WalkSource *source, WalkKey from, WalkStep step, void *arg)
 	for (int i = 0; i < 2; i++)
 		cxt[i] = AllocSetContextCreate(source->scratch, "dbpatterns walk node",
 									   ALLOCSET_SMALL_SIZES);
-	source->order = 0;			/* not in this query */
 	plan = SPI_prepare(query_node(source), type->n, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed for \"%s\": %s", query_node(source),
@@ -339,7 +343,6 @@ dbp_walk_sql_climb(WalkSource *source, WalkKey from, WalkStep step, void *arg)
 				 node.has_parent ? walk_values(type, &node.parent) : NULL) && node.has_parent;
 		next = node.parent;
 	} while (more);
-	source->order = order;
 	SPI_freeplan(plan);
 	MemoryContextSwitchTo(oldcxt);
 	for (int i = 0; i < 2; i++)

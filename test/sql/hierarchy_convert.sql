@@ -129,6 +129,9 @@ INSERT INTO c SELECT i, nullif(i - 1, 0) FROM generate_series(1, 20000) i;
 SELECT dbpatterns.adjacency_to_nested_set('c', 'up', 'lft', 'rgt');
 SELECT count(*) FROM c WHERE lft <> id OR rgt <> 40001 - id;
 SELECT dbpatterns.adjacency_from_nested_set('c', 'up', 'lft', 'rgt');
+-- And a long cycle is not printed as a whole.
+UPDATE c SET up = 20000 WHERE id = 1;
+SELECT regexp_replace(refused($$SELECT dbpatterns.adjacency_to_nested_set('c', 'up', 'lft', 'rgt')$$), '19998 .* 10002', '...');
 
 -- Broken forms are refused, and change nothing.
 TRUNCATE o;
@@ -144,6 +147,10 @@ UPDATE n SET name = 'Astro-nomy' WHERE id = 6;
 SELECT refused($$SELECT dbpatterns.adjacency_to_ltree('n', 'parent_id', 'path', label => 'name')$$);
 UPDATE n SET name = repeat('x', 300) WHERE id = 6;
 SELECT refused($$SELECT dbpatterns.adjacency_to_ltree('n', 'parent_id', 'path', label => 'name')$$) ~ '^22001';
+-- A path that its column is too short for is not cut.
+CREATE TABLE cut (id int PRIMARY KEY, up int, path varchar(3));
+INSERT INTO cut VALUES (1, NULL, 'old'), (2, 1, NULL), (3, 2, NULL);
+SELECT refused($$SELECT dbpatterns.adjacency_to_ltree('cut', 'up', 'path')$$);
 UPDATE o SET path = CASE id WHEN 1 THEN 'a' WHEN 2 THEN 'a' WHEN 3 THEN 'a.b' END;
 SELECT refused($$SELECT dbpatterns.adjacency_from_ltree('o', 'up', 'path')$$);
 UPDATE o SET lft = id, rgt = id + 1;
@@ -171,6 +178,7 @@ SELECT pairs('1 2 1', '2 1 1');
 SELECT pairs('1 2 1', '2 1 1', '1 1 2', '2 2 2');
 SELECT pairs('1 2 1', '1 9 1');
 SELECT pairs('1 2 0');
+SELECT pairs(NULL, '1 2 1');
 SELECT count(*) FROM o WHERE up IS NOT NULL;
 
 -- Arguments.
@@ -194,6 +202,18 @@ SELECT refused(format('SELECT dbpatterns.%s', call)) FROM unnest(ARRAY[
     'adjacency_to_closure(''n'', ''parent_id'', ''oc'', ''{ancestor,depth}'')',
     'adjacency_to_closure(''s'', ''{tenant,parent}'', ''oc'', ''{ancestor,depth}'', ''{ancestor,descendant}'')',
     'adjacency_from_closure(''n'', ''parent_id'', ''oc'', depth => ''none'')']) AS call;
+
+-- From 18 on a key can be NOT NULL and yet hold NULL, until that is validated.
+CREATE FUNCTION not_validated() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE TABLE t.nn (code text UNIQUE, up text, lft int, rgt int);
+    INSERT INTO t.nn VALUES ('a', NULL, 1, 4), ('b', NULL, 2, 3), (NULL, NULL, 5, 6);
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        EXECUTE 'ALTER TABLE t.nn ADD CONSTRAINT nn NOT NULL code NOT VALID';
+    END IF;
+    RETURN t.refused('SELECT dbpatterns.adjacency_from_nested_set(''t.nn'', ''up'', ''lft'', ''rgt'', key => ''{code}'')');
+END $$;
+SELECT not_validated();
 
 -- Rights: those of the UPDATE, and to see all rows.
 CREATE ROLE regress_dbp_user;

@@ -63,6 +63,18 @@ FETCH 2 FROM c;
 ALTER TABLE node ALTER COLUMN up TYPE text;
 FETCH ALL FROM c;
 ROLLBACK;
+BEGIN;
+DECLARE c CURSOR FOR SELECT dbpatterns.adjacency_walk('node', 'up', 1, order_by => 'pos');
+FETCH 2 FROM c;
+DROP INDEX node_up_idx;
+FETCH ALL FROM c;
+ROLLBACK;
+BEGIN;
+DECLARE c CURSOR FOR SELECT dbpatterns.adjacency_walk('node', 'up', 1, order_by => 'pos');
+FETCH 2 FROM c;
+DROP TABLE node;
+FETCH ALL FROM c;
+ROLLBACK;
 -- Other arguments in each call.
 SELECT a, n, w.node, w.parent FROM (VALUES ('node', 'up', 'pos', 1), ('node', 'up', 'name', 2), ('node', 'up', NULL, 3)) x (t, a, o, n),
        dbpatterns.adjacency_walk(t::regclass, a::name, n, order_by => o::name, max_depth => 1) w;
