@@ -71,7 +71,8 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'dbpatterns_on_sql_drop';
 COMMENT ON FUNCTION _dbpatterns.on_sql_drop() IS 'keeps patterns in step with DROP';
 
 CREATE EVENT TRIGGER dbpatterns_ddl_command_end ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'ALTER FOREIGN TABLE', 'CREATE FOREIGN TABLE',
+    -- ALTER INDEX, for it renames tables as well.
+    WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'CREATE TABLE', 'ALTER FOREIGN TABLE', 'CREATE FOREIGN TABLE',
                  'ALTER SCHEMA', 'CREATE SCHEMA', 'CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER TYPE')
     EXECUTE FUNCTION _dbpatterns.on_ddl_command_end();
 CREATE EVENT TRIGGER dbpatterns_sql_drop ON sql_drop

@@ -152,7 +152,8 @@ look_at_alter(Touched *touched, CollectedCommand *command)
 }
 
 /*
- * look_at_rename finds tables and columns that were renamed.
+ * look_at_rename finds tables and columns that were renamed.  ALTER INDEX
+ * renames tables, too.
  */
 static void
 look_at_rename(Touched *touched, RenameStmt *rename, ObjectAddress address)
@@ -160,7 +161,8 @@ look_at_rename(Touched *touched, RenameStmt *rename, ObjectAddress address)
 	Renamed    *renamed;
 
 	if (address.classId != RelationRelationId ||
-		(rename->renameType != OBJECT_TABLE && rename->renameType != OBJECT_COLUMN))
+		(rename->renameType != OBJECT_TABLE && rename->renameType != OBJECT_INDEX &&
+		 rename->renameType != OBJECT_COLUMN))
 		return;
 	renamed = palloc(sizeof(Renamed));
 	renamed->relid = address.objectId;
@@ -263,9 +265,11 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	SPI_connect();
-	rows = dbp_sql_query("SELECT objid FROM pg_catalog.pg_event_trigger_ddl_commands()"
-						 " WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-						 " AND NOT in_extension"
+	rows = dbp_sql_query("SELECT c.oid FROM pg_catalog.pg_event_trigger_ddl_commands() d"
+						 " JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid"
+						 " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+						 " AND c.relkind OPERATOR(pg_catalog.<>) ALL ('{i,I}'::pg_catalog.\"char\"[])"
+						 " AND NOT d.in_extension"
 						 " UNION "
 						 "SELECT c.oid FROM pg_catalog.pg_event_trigger_ddl_commands() n"
 						 " JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.objid"

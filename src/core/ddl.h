@@ -17,7 +17,7 @@
 
 /*
  * Called after a command that altered or created relations (their OIDs in
- * relids).  command is its tag, such as ALTER TABLE.
+ * relids), indexes aside.  command is its tag, such as ALTER TABLE.
  */
 typedef void (*DbpDdlCallback) (const char *command, List *relids);
 

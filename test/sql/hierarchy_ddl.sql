@@ -57,6 +57,10 @@ DELETE FROM nodes WHERE up = 4;
 SELECT count(*) FROM pairs;
 SELECT dbpatterns.closure_enable('nodes', '{org,id}', order_by => 'order', max_depth => 50);
 SELECT refused('ALTER TABLE pairs RENAME ancestor TO a');
+-- ALTER INDEX renames tables, too.
+ALTER INDEX pairs RENAME TO other_pairs;
+SELECT closure, active FROM hierarchies;
+ALTER TABLE other_pairs RENAME TO pairs;
 
 -- To another schema, owner or persistence the closure table follows, and the
 -- functions that read it; alone it does not go there.
