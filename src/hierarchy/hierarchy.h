@@ -425,7 +425,6 @@ extern void dbp_forest_follow(HierState *state, HierForest *old, HierForest *new
 /* ---- sync.c: repairing differences only ---- */
 
 extern const char *dbp_hier_problem(HierProblem problem);
-extern HierSpec *dbp_hier_closure_spec(Relation target, const char *closure);
 extern int64 dbp_hier_repair(HierState *state, void *hierarchy, Snapshot snapshot, bool dry_run,
 							 ReturnSetInfo *result);
 

@@ -280,7 +280,7 @@ rebuild_closure(Oid relid, const char *closure)
 	TimestampTz start = GetCurrentTimestamp();
 	DbpOwnerScope scope;
 
-	rebuild.state = dbp_hier_target_state(target, dbp_hier_closure_spec(target, closure));
+	rebuild.state = dbp_hier_target_state(target, dbp_hier_find_closure(target, closure));
 	rebuild.whole = dbp_hier_require_whole(rebuild.state);
 
 	dbp_hier_lock_rebuild(rebuild.state);
@@ -309,10 +309,10 @@ can_commit(FunctionCallInfo fcinfo)
  * table and all its indexes anew, from the rows of its table, while others go
  * on reading and writing.
  *
- * closure: NULL for the only one of the table.  It happens whole or not at all;
- * canceled or crashed, it leaves the closure table as it was.  A second call
- * does the same again.  Inside a transaction block the locks last until that
- * ends.
+ * A partition stands for its root.  closure: NULL for the only one of the
+ * table.  It happens whole or not at all; canceled or crashed, it leaves the
+ * closure table as it was.  A second call does the same again.  Inside a
+ * transaction block the locks last until that ends.
  *
  * Raises 22004 for a NULL target, 55000 when library and SQL versions differ,
  * 42P01, 42501 when the caller does not own the table, 25001 inside a
@@ -335,7 +335,7 @@ dbpatterns_closure_rebuild(PG_FUNCTION_ARGS)
 	Oid			relid;
 
 	dbp_require_argument(fcinfo, 0, "target", "Give the table that has a closure table.");
-	relid = PG_GETARG_OID(0);
+	relid = dbp_partition_root(PG_GETARG_OID(0));
 	closure = dbp_hier_name_argument(fcinfo, 1);
 	dbp_check_version();
 	dbp_require_owner(relid);
@@ -353,7 +353,7 @@ dbpatterns_closure_rebuild(PG_FUNCTION_ARGS)
 		SPI_commit();
 		dbp_require_owner(relid);
 	}
-	rebuild_closure(dbp_partition_root(relid), closure);
+	rebuild_closure(relid, closure);
 	dbp_progress_end();
 	SPI_finish();
 	PG_RETURN_VOID();

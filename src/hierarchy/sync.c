@@ -178,35 +178,15 @@ dbp_hier_sync(HierState *state)
 }
 
 /*
- * dbp_hier_closure_spec returns the hierarchy, of a tree or a graph, that an
- * argument names; see dbp_hier_find_spec.
- */
-HierSpec *
-dbp_hier_closure_spec(Relation target, const char *closure)
-{
-	List	   *graphs = dbp_hier_specs(target, HIER_GRAPH);
-	ListCell   *lc;
-
-	foreach(lc, graphs)
-	{
-		HierSpec   *spec = lfirst(lc);
-
-		if (closure != NULL && strcmp(spec->storage, closure) == 0)
-			return spec;
-	}
-	return dbp_hier_find_spec(target, graphs != NIL && dbp_hier_specs(target, HIER_TREE) == NIL ?
-							  HIER_GRAPH : HIER_TREE, closure);
-}
-
-/*
  * closure_sync(target regclass, closure name, dry_run boolean) repairs the
  * pairs of a closure table that are not what the rows of its table ask for,
  * and returns them: problem (missing, extra, depth: of another depth),
  * ancestor, descendant, the depth expected and the one found.
  *
- * closure: NULL for the only one of the table.  dry_run: change nothing, take
- * no lock that others notice.  Whatever the isolation level, it sees what is
- * committed when it has its lock.  A second call finds nothing.
+ * A partition stands for its root.  closure: NULL for the only one of the
+ * table.  dry_run: change nothing, take no lock that others notice.  Whatever
+ * the isolation level, it sees what is committed when it has its lock.  A
+ * second call finds nothing.
  *
  * Raises 22004 for a NULL argument, 55000 when library and SQL versions differ,
  * 42P01, 42501 when the caller does not own the table, 42704, 42P09 for a
@@ -228,15 +208,15 @@ dbpatterns_closure_sync(PG_FUNCTION_ARGS)
 
 	dbp_require_argument(fcinfo, 0, "target", "Give the table that has a closure table.");
 	dbp_require_argument(fcinfo, 2, "dry_run", "Leave it out for the default.");
-	relid = PG_GETARG_OID(0);
+	relid = dbp_partition_root(PG_GETARG_OID(0));
 	dry_run = PG_GETARG_BOOL(2);
 	dbp_check_version();
 	dbp_require_owner(relid);
 	InitMaterializedSRF(fcinfo, 0);
 
-	target = table_open(dbp_partition_root(relid), AccessShareLock);
+	target = table_open(relid, AccessShareLock);
 	state = dbp_hier_target_state(target,
-								  dbp_hier_closure_spec(target, dbp_hier_name_argument(fcinfo, 1)));
+								  dbp_hier_find_closure(target, dbp_hier_name_argument(fcinfo, 1)));
 	(void) repair_now(state, dry_run, (ReturnSetInfo *) fcinfo->resultinfo);
 	table_close(target, NoLock);
 	PG_RETURN_NULL();

@@ -94,6 +94,12 @@ ALTER TABLE c ADD other int;
 SELECT dbpatterns.closure_enable('c', 'other', closure => 'other_closure');
 SELECT * FROM dbpatterns.closure_sync('c');
 SELECT * FROM dbpatterns.closure_sync('c', 'other_closure');
+-- That of a graph counts, too.
+CREATE TABLE both_kinds (id int PRIMARY KEY, up int, a int NOT NULL, b int NOT NULL, UNIQUE (a, b));
+SELECT dbpatterns.closure_enable('both_kinds', 'up', closure => 'tree');
+SELECT dbpatterns.closure_enable_graph('both_kinds', 'a', 'b', closure => 'graph');
+SELECT * FROM dbpatterns.closure_sync('both_kinds');
+SELECT * FROM dbpatterns.closure_sync('both_kinds', 'graph');
 BEGIN;
 ALTER TABLE c_closure DROP CONSTRAINT c_closure_pkey;
 SELECT * FROM dbpatterns.closure_sync('c', 'c_closure');
@@ -118,6 +124,19 @@ SET ROLE regress_dbp_other;
 SELECT * FROM dbpatterns.closure_sync('o');
 SELECT * FROM dbpatterns.closure_sync('o', dry_run => true);
 RESET ROLE;
+-- A partition stands for its root, whose owner may have rows in others.
+CREATE TABLE p (id int PRIMARY KEY, parent_id int) PARTITION BY RANGE (id);
+CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20);
+SELECT dbpatterns.closure_enable('p', 'parent_id');
+INSERT INTO p VALUES (1, NULL), (11, 1);
+DELETE FROM p_closure WHERE descendant = 11;
+ALTER TABLE p1 OWNER TO regress_dbp_other;
+SET ROLE regress_dbp_other;
+SELECT * FROM dbpatterns.closure_sync('p1', dry_run => true);
+CALL dbpatterns.closure_rebuild('p1');
+RESET ROLE;
+SELECT * FROM dbpatterns.closure_sync('p1') ORDER BY 1, 2, 3;
 
 DROP SCHEMA t CASCADE;
 DROP ROLE regress_dbp_owner, regress_dbp_other;
