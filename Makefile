@@ -42,6 +42,7 @@ OBJS = \
 	src/audit/verify.o \
 	src/audit/write.o \
 	src/core/append.o \
+	src/core/argument.o \
 	src/core/bulk.o \
 	src/core/codec.o \
 	src/core/codec_key.o \

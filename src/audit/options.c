@@ -3,8 +3,6 @@
  * options.c
  *	  Options of an audited table: the trigger's argument.
  *
- * A table's options travel as one JSON object in the argument of its triggers,
- * so that dump and restore, and clones on partitions, carry them along.
  * Columns are named, not numbered: numbers change in a restore.  A column that
  * is named but gone raises; with redact that is the difference between a
  * failed statement and a secret in the log.
@@ -18,56 +16,21 @@
 #include "postgres.h"
 
 #include "audit/audit.h"
+#include "core/argument.h"
 #include "core/names.h"
 #include "lib/stringinfo.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/json.h"
 
-static void
-bad_argument(const char *argument, const char *why)
+static bool
+set_option(const DbpArgument *argument, const char *name, JsonbValue *value, void *arg)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid argument of audit trigger: %s", argument),
-			 errdetail("%s", why),
-			 errhint("Create the triggers with dbpatterns.audit_enable.")));
-}
-
-static List *
-name_list(const char *argument, JsonbValue *value)
-{
-	List	   *names = NIL;
-	JsonbIterator *it;
-	JsonbValue	v;
-	JsonbIteratorToken token;
-
-	if (value->type != jbvBinary)
-		bad_argument(argument, "Column names must be given as an array.");
-	it = JsonbIteratorInit(value->val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_BEGIN_OBJECT ||
-			(token == WJB_ELEM && v.type != jbvString))
-			bad_argument(argument, "Column names must be given as an array of strings.");
-		if (token == WJB_ELEM)
-			names = lappend(names, pnstrdup(v.val.string.val, v.val.string.len));
-	}
-	return names;
-}
-
-static void
-set_option(const char *argument, AuditOptions *options, JsonbValue *key,
-		   JsonbValue *value)
-{
-	char	   *name = pnstrdup(key->val.string.val, key->val.string.len);
+	AuditOptions *options = arg;
 
 	if (strcmp(name, "exclude") == 0)
-		options->exclude = name_list(argument, value);
+		options->exclude = dbp_argument_names(argument, value);
 	else if (strcmp(name, "redact") == 0)
-		options->redact = name_list(argument, value);
+		options->redact = dbp_argument_names(argument, value);
 	else if (strcmp(name, "key") == 0)
-		options->key = name_list(argument, value);
+		options->key = dbp_argument_names(argument, value);
 	else if (strcmp(name, "truncate_rows") == 0 && value->type == jbvBool)
 		options->truncate_rows = value->val.boolean;
 	else if (strcmp(name, "operations") == 0 && value->type == jbvString)
@@ -78,8 +41,8 @@ set_option(const char *argument, AuditOptions *options, JsonbValue *key,
 			  memcmp(value->val.string.val, "diff", 4) == 0))
 		options->full = (value->val.string.val[0] == 'f');
 	else
-		bad_argument(argument,
-					 psprintf("Option \"%s\" is not known or has a wrong value.", name));
+		return false;
+	return true;
 }
 
 /*
@@ -88,26 +51,11 @@ set_option(const char *argument, AuditOptions *options, JsonbValue *key,
 void
 dbp_audit_parse_options(const char *argument, AuditOptions *options)
 {
-	Jsonb	   *object;
-	JsonbIterator *it;
-	JsonbValue	key;
-	JsonbValue	value;
-	JsonbIteratorToken token;
+	DbpArgument source = {argument, "audit", "Create the triggers with dbpatterns.audit_enable."};
 
 	memset(options, 0, sizeof(*options));
-	if (argument == NULL)
-		return;
-
-	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(argument)));
-	if (!JB_ROOT_IS_OBJECT(object))
-		bad_argument(argument, "It must be a JSON object.");
-	it = JsonbIteratorInit(&object->root);
-	(void) JsonbIteratorNext(&it, &key, true);	/* WJB_BEGIN_OBJECT */
-	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
-	{
-		(void) JsonbIteratorNext(&it, &value, true);
-		set_option(argument, options, &key, &value);
-	}
+	if (argument != NULL)
+		dbp_argument_read(&source, set_option, options);
 }
 
 /*
@@ -140,23 +88,6 @@ dbp_audit_try_options(const Trigger *trigger, AuditOptions *options, char **why)
 	return good;
 }
 
-static void
-print_names(StringInfo out, const char *option, List *names)
-{
-	ListCell   *lc;
-
-	if (names == NIL)
-		return;
-	appendStringInfo(out, "%s\"%s\": [", out->len > 1 ? ", " : "", option);
-	foreach(lc, names)
-	{
-		if (foreach_current_index(lc) > 0)
-			appendStringInfoString(out, ", ");
-		escape_json(out, lfirst(lc));
-	}
-	appendStringInfoChar(out, ']');
-}
-
 /*
  * dbp_audit_print_options is the reverse; options left at their default are left
  * out.
@@ -170,9 +101,9 @@ dbp_audit_print_options(const AuditOptions *options)
 	appendStringInfoChar(&out, '{');
 	if (options->full)
 		appendStringInfoString(&out, "\"capture\": \"full\"");
-	print_names(&out, "exclude", options->exclude);
-	print_names(&out, "redact", options->redact);
-	print_names(&out, "key", options->key);
+	dbp_argument_print_names(&out, "exclude", options->exclude);
+	dbp_argument_print_names(&out, "redact", options->redact);
+	dbp_argument_print_names(&out, "key", options->key);
 	if (options->truncate_rows)
 		appendStringInfo(&out, "%s\"truncate_rows\": true", out.len > 1 ? ", " : "");
 	if (options->operations != NULL)

@@ -3,10 +3,9 @@
  * spec.c
  *	  What a hierarchy is, as the argument of its triggers says it.
  *
- * All that a trigger must know travels as one JSON object in its argument, so
- * that dump and restore, and clones on partitions, carry it along.  The object
- * begins with what tells hierarchies of a table apart: {"closure": "name", or
- * {"nested_set": "name" (the view closure_status relies on that).
+ * The object (see core/argument.c) begins with what tells hierarchies of a table
+ * apart: {"closure": "name", or {"nested_set": "name" (the views closure_status
+ * and nested_set_status rely on that).
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -17,6 +16,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "core/argument.h"
 #include "core/names.h"
 #include "core/trigger.h"
 #include "hierarchy/hierarchy.h"
@@ -28,38 +28,6 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
-
-static void
-bad_argument(const char *argument, const char *why)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid argument of hierarchy trigger: %s", argument),
-			 errdetail("%s", why),
-			 errhint("Drop the trigger, and create it with dbpatterns.closure_enable.")));
-}
-
-static List *
-name_list(const char *argument, JsonbValue *value)
-{
-	List	   *names = NIL;
-	JsonbIterator *it;
-	JsonbValue	v;
-	JsonbIteratorToken token;
-
-	if (value->type != jbvBinary)
-		bad_argument(argument, "Column names must be given as an array.");
-	it = JsonbIteratorInit(value->val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_BEGIN_OBJECT ||
-			(token == WJB_ELEM && v.type != jbvString))
-			bad_argument(argument, "Column names must be given as an array of strings.");
-		if (token == WJB_ELEM)
-			names = lappend(names, pnstrdup(v.val.string.val, v.val.string.len));
-	}
-	return names;
-}
 
 /*
  * big_value returns a number that is not negative, or -1.
@@ -91,10 +59,10 @@ number_value(JsonbValue *value)
 	return number <= PG_INT32_MAX ? (int) number : -1;
 }
 
-static void
-set_option(const char *argument, HierSpec *spec, JsonbValue *key, JsonbValue *value)
+static bool
+set_option(const DbpArgument *argument, const char *name, JsonbValue *value, void *arg)
 {
-	char	   *name = pnstrdup(key->val.string.val, key->val.string.len);
+	HierSpec   *spec = arg;
 	char	   *word = value->type == jbvString ?
 		pnstrdup(value->val.string.val, value->val.string.len) : NULL;
 	int			number = number_value(value);
@@ -111,9 +79,9 @@ set_option(const char *argument, HierSpec *spec, JsonbValue *key, JsonbValue *va
 	else if (strcmp(name, "prefix") == 0 && word != NULL)
 		spec->prefix = word;
 	else if (strcmp(name, "key") == 0 || strcmp(name, "child") == 0)
-		spec->key = name_list(argument, value);
+		spec->key = dbp_argument_names(argument, value);
 	else if (strcmp(name, "parent") == 0)
-		spec->parent = name_list(argument, value);
+		spec->parent = dbp_argument_names(argument, value);
 	else if (strcmp(name, "scope") == 0 && number >= 0)
 		spec->nscope = number;
 	else if (strcmp(name, "gap") == 0 && big_value(value) > 0)
@@ -128,8 +96,8 @@ set_option(const char *argument, HierSpec *spec, JsonbValue *key, JsonbValue *va
 	else if (strcmp(name, "counters") == 0 && value->type == jbvBool)
 		spec->counters = value->val.boolean;
 	else
-		bad_argument(argument,
-					 psprintf("Option \"%s\" is not known or has a wrong value.", name));
+		return false;
+	return true;
 }
 
 /*
@@ -138,37 +106,24 @@ set_option(const char *argument, HierSpec *spec, JsonbValue *key, JsonbValue *va
 void
 dbp_hier_parse_spec(const char *argument, HierSpec *spec)
 {
-	Jsonb	   *object;
-	JsonbIterator *it;
-	JsonbValue	key;
-	JsonbValue	value;
-	JsonbIteratorToken token;
+	DbpArgument source = {argument != NULL ? argument : "(none)", "hierarchy",
+	"Drop the trigger, and create it with dbpatterns.closure_enable."};
 
 	memset(spec, 0, sizeof(*spec));
 	if (argument == NULL)
-		bad_argument("(none)", "It must be a JSON object.");
-
-	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(argument)));
-	if (!JB_ROOT_IS_OBJECT(object))
-		bad_argument(argument, "It must be a JSON object.");
-	it = JsonbIteratorInit(&object->root);
-	(void) JsonbIteratorNext(&it, &key, true);	/* WJB_BEGIN_OBJECT */
-	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
-	{
-		(void) JsonbIteratorNext(&it, &value, true);
-		set_option(argument, spec, &key, &value);
-	}
+		dbp_argument_refuse(&source, "It must be a JSON object.");
+	dbp_argument_read(&source, set_option, spec);
 
 	if (spec->storage == NULL || spec->prefix == NULL)
-		bad_argument(argument, "It must name the storage and the prefix of its functions.");
+		dbp_argument_refuse(&source, "It must name the storage and the prefix of its functions.");
 	if (list_length(spec->key) != list_length(spec->parent) ||
 		list_length(spec->key) > HIER_MAX_KEY || spec->nscope >= list_length(spec->key))
-		bad_argument(argument, "Key and parent must have the same number of columns,"
-					 " at least one that is not of the scope.");
+		dbp_argument_refuse(&source, "Key and parent must have the same number of columns,"
+							" at least one that is not of the scope.");
 	for (int i = 0; i < spec->nscope; i++)
 	{
 		if (strcmp(list_nth(spec->key, i), list_nth(spec->parent, i)) != 0)
-			bad_argument(argument, "Columns of the scope must be the same in key and parent.");
+			dbp_argument_refuse(&source, "Columns of the scope must be the same in key and parent.");
 	}
 }
 
@@ -177,21 +132,6 @@ print_text(StringInfo out, const char *option, const char *value)
 {
 	appendStringInfo(out, "%s\"%s\": ", out->len > 1 ? ", " : "", option);
 	escape_json(out, value);
-}
-
-static void
-print_names(StringInfo out, const char *option, List *names)
-{
-	ListCell   *lc;
-
-	appendStringInfo(out, ", \"%s\": [", option);
-	foreach(lc, names)
-	{
-		if (foreach_current_index(lc) > 0)
-			appendStringInfoString(out, ", ");
-		escape_json(out, lfirst(lc));
-	}
-	appendStringInfoChar(out, ']');
 }
 
 /*
@@ -209,8 +149,8 @@ dbp_hier_print_spec(const HierSpec *spec)
 	if (spec->kind == HIER_GRAPH)
 		print_text(&out, "kind", "graph");
 	print_text(&out, "prefix", spec->prefix);
-	print_names(&out, spec->kind == HIER_GRAPH ? "child" : "key", spec->key);
-	print_names(&out, "parent", spec->parent);
+	dbp_argument_print_names(&out, spec->kind == HIER_GRAPH ? "child" : "key", spec->key);
+	dbp_argument_print_names(&out, "parent", spec->parent);
 	if (spec->nscope > 0)
 		appendStringInfo(&out, ", \"scope\": %d", spec->nscope);
 	if (spec->gap > 0)
