@@ -241,8 +241,7 @@ check_target(Check *check)
 static bool
 check_storage(Check *check)
 {
-	Oid			storageid = get_relname_relid(check->spec->storage,
-											  RelationGetNamespace(check->target));
+	Oid			storageid = dbp_hier_storage_id(RelationGetRelid(check->target), check->spec);
 	Relation	storage = OidIsValid(storageid) ?
 		try_relation_open(storageid, AccessShareLock) : NULL;
 	HierStorage columns;
@@ -439,8 +438,7 @@ check_hierarchy(FunctionCallInfo fcinfo, Relation target, HierSpec *spec)
 	bool		comparable;
 
 	check.object = dbp_relation_name(target);
-	check.storage = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)),
-											   spec->storage);
+	check.storage = dbp_hier_storage_name(RelationGetRelid(target), spec);
 	check_triggers(&check, target);
 	check_fire(&check, target);
 	check_partitions(&check);
@@ -491,7 +489,7 @@ check_table(FunctionCallInfo fcinfo, Oid relid)
 
 	if (target == NULL)
 		return;
-	specs = list_concat(dbp_hier_specs(target, HIER_TREE), dbp_hier_specs(target, HIER_GRAPH));
+	specs = dbp_hier_pattern_specs(target, HIER_TREE);
 	check_registry(fcinfo, target, specs);
 	foreach(lc, specs)
 		check_hierarchy(fcinfo, target, lfirst(lc));

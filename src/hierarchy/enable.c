@@ -13,14 +13,11 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/table.h"
 #include "core/names.h"
 #include "core/target.h"
 #include "core/version.h"
 #include "hierarchy/hierarchy.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -172,34 +169,7 @@ dbpatterns_closure_enable(PG_FUNCTION_ARGS)
 Datum
 dbpatterns_closure_disable(PG_FUNCTION_ARGS)
 {
-	char	   *closure = dbp_hier_name_argument(fcinfo, 1);
-	Oid			relid;
-	Relation	target;
-	HierSpec   *spec = NULL;
-
 	dbp_require_argument(fcinfo, 0, "target", "Name the table of nodes, or of edges.");
-	relid = PG_GETARG_OID(0);
-	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
-	dbp_check_version();
-	if (get_rel_relispartition(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s is a partition", dbp_relation_name_by_oid(relid)),
-				 errhint("Name the partitioned table %s.",
-						 dbp_relation_name_by_oid(dbp_partition_root(relid)))));
-
-	SPI_connect();
-	(void) dbp_lock_tree(relid, AccessExclusiveLock);
-	target = relation_open(relid, NoLock);
-	if (closure != NULL || dbp_hier_specs(target, HIER_TREE) != NIL ||
-		dbp_hier_specs(target, HIER_GRAPH) != NIL)
-		spec = dbp_hier_find_closure(target, closure);
-	else
-		ereport(NOTICE,
-				(errmsg("table %s has no closure table", dbp_relation_name(target))));
-	relation_close(target, NoLock);
-	if (spec != NULL)
-		dbp_hier_remove(relid, spec, !PG_ARGISNULL(2) && PG_GETARG_BOOL(2), &closure_work);
-	SPI_finish();
+	dbp_hier_disable(fcinfo, HIER_TREE, "closure table", &closure_work);
 	PG_RETURN_VOID();
 }

@@ -63,6 +63,7 @@ extern char *dbp_hier_print_spec(const HierSpec *spec);
 extern void dbp_hier_parse_spec(const char *argument, HierSpec *spec);
 extern List *dbp_hier_spec_columns(const HierSpec *spec, bool with_order);
 extern List *dbp_hier_specs(Relation target, HierKind kind);
+extern List *dbp_hier_pattern_specs(Relation target, HierKind kind);
 extern HierSpec *dbp_hier_find_spec(Relation target, HierKind kind, const char *storage);
 extern HierSpec *dbp_hier_find_closure(Relation target, const char *storage);
 extern List *dbp_hier_columns_argument(FunctionCallInfo fcinfo, int argno, const char *argument);
@@ -424,7 +425,6 @@ extern void dbp_forest_follow(HierState *state, HierForest *old, HierForest *new
 
 /* ---- sync.c: repairing differences only ---- */
 
-extern const char *dbp_hier_problem(HierProblem problem);
 extern int64 dbp_hier_repair(HierState *state, void *hierarchy, Snapshot snapshot, bool dry_run,
 							 ReturnSetInfo *result);
 
@@ -441,12 +441,13 @@ extern void dbp_hier_resolve_columns(Relation target, HierSpec *spec, List *scop
 
 /* ---- storage.c: the table that keeps a hierarchy ---- */
 
+extern void dbp_hier_run(const char *sql);
 extern char *dbp_hier_storage_name(Oid targetid, const HierSpec *spec);
 extern Oid	dbp_hier_storage_id(Oid targetid, const HierSpec *spec);
 extern HierSpec *dbp_hier_existing(Relation target, const HierSpec *spec);
 extern bool dbp_hier_same_columns(const HierSpec *a, const HierSpec *b);
 extern void dbp_hier_name_storage(Relation target, HierSpec *spec, const char *given);
-extern void dbp_hier_require_free_name(Oid targetid, const HierSpec *spec);
+extern void dbp_hier_require_distinct(List *columns, const char *what);
 extern char *dbp_hier_column_type(Relation target, const char *column);
 extern List *dbp_hier_closure_columns(const HierSpec *spec);
 extern void dbp_hier_create_table(Oid targetid, const HierSpec *spec, const char *columns);
@@ -481,8 +482,8 @@ typedef struct HierWork
 
 extern Oid	dbp_hier_install(Oid targetid, const HierSpec *spec, bool always,
 							 const HierWork *work);
-extern void dbp_hier_remove(Oid targetid, const HierSpec *spec, bool drop_storage,
-							const HierWork *work);
+extern void dbp_hier_disable(FunctionCallInfo fcinfo, HierKind kind, const char *what,
+							 const HierWork *work);
 extern void dbp_hier_resync(Oid targetid, const HierSpec *spec);
 
 /* ---- enable.c ---- */

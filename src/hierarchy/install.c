@@ -7,8 +7,9 @@
  * comes before anything of them is kept, indexes come after the rows, and the
  * triggers last, under the lock that has kept writers out all the time.
  *
- * Callers are connected to SPI, hold SHARE ROW EXCLUSIVE or more on the target
- * and all below it, have it closed, and have checked the spec.
+ * Callers, but for dbp_hier_disable, are connected to SPI, hold SHARE ROW
+ * EXCLUSIVE or more on the target and all below it, have it closed, and have
+ * checked the spec.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -18,11 +19,14 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "core/names.h"
 #include "core/owner.h"
+#include "core/target.h"
+#include "core/version.h"
 #include "hierarchy/hierarchy.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -185,11 +189,11 @@ dbp_hier_install(Oid targetid, const HierSpec *spec, bool always, const HierWork
 }
 
 /*
- * dbp_hier_remove takes a hierarchy off a table; its storage becomes a table
+ * remove_hierarchy takes a hierarchy off a table; its storage becomes a table
  * like any other, or is dropped.
  */
-void
-dbp_hier_remove(Oid targetid, const HierSpec *spec, bool drop_storage, const HierWork *work)
+static void
+remove_hierarchy(Oid targetid, const HierSpec *spec, bool drop_storage, const HierWork *work)
 {
 	Oid			storageid = dbp_hier_storage_id(targetid, spec);
 	char	   *name = dbp_hier_storage_name(targetid, spec);
@@ -210,6 +214,45 @@ dbp_hier_remove(Oid targetid, const HierSpec *spec, bool drop_storage, const Hie
 						dbp_relation_name_by_oid(targetid)),
 				 errhint("Drop it when you do not need it.")));
 	}
+}
+
+/*
+ * dbp_hier_disable does what closure_disable and nested_set_disable do: the
+ * arguments are a target, which is not NULL, the name of a storage, and whether
+ * to drop it.  what: what a table is said not to have that has none of the kind.
+ */
+void
+dbp_hier_disable(FunctionCallInfo fcinfo, HierKind kind, const char *what,
+				 const HierWork *work)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	char	   *storage = dbp_hier_name_argument(fcinfo, 1);
+	Relation	target;
+	HierSpec   *spec = NULL;
+
+	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
+	dbp_check_version();
+	if (get_rel_relispartition(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is a partition", dbp_relation_name_by_oid(relid)),
+				 errhint("Name the partitioned table %s.",
+						 dbp_relation_name_by_oid(dbp_partition_root(relid)))));
+
+	SPI_connect();
+	(void) dbp_lock_tree(relid, AccessExclusiveLock);
+	target = relation_open(relid, NoLock);
+	if (storage == NULL && dbp_hier_pattern_specs(target, kind) == NIL)
+		ereport(NOTICE,
+				(errmsg("table %s has no %s", dbp_relation_name(target), what)));
+	else if (kind == HIER_NESTED)
+		spec = dbp_hier_find_spec(target, kind, storage);
+	else
+		spec = dbp_hier_find_closure(target, storage);
+	relation_close(target, NoLock);
+	if (spec != NULL)
+		remove_hierarchy(relid, spec, !PG_ARGISNULL(2) && PG_GETARG_BOOL(2), work);
+	SPI_finish();
 }
 
 /*

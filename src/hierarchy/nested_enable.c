@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -72,23 +71,6 @@ put_key_columns(StringInfo sql, Relation target, const HierSpec *spec, const cha
 }
 
 static void
-require_distinct(List *columns)
-{
-	for (int i = 0; i < list_length(columns); i++)
-	{
-		for (int j = 0; j < i; j++)
-		{
-			if (strcmp(list_nth(columns, i), list_nth(columns, j)) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("table of nested sets would have two columns \"%s\"",
-								(char *) list_nth(columns, i)),
-						 errhint("Rename the column of the key.")));
-		}
-	}
-}
-
-static void
 create_storage(Oid targetid, const HierSpec *spec)
 {
 	Relation	target = table_open(targetid, NoLock);
@@ -97,7 +79,8 @@ create_storage(Oid targetid, const HierSpec *spec)
 	StringInfoData columns;
 
 	names = list_concat(names, list_copy_tail(column_names(spec, "tree"), spec->nscope));
-	require_distinct(lappend(lappend(lappend(names, "lft"), "rgt"), "depth"));
+	dbp_hier_require_distinct(lappend(lappend(lappend(names, "lft"), "rgt"), "depth"),
+							  "table of nested sets");
 	initStringInfo(&columns);
 	dbp_enter_caller(&scope);	/* names of collations depend on search_path */
 	put_key_columns(&columns, target, spec, "node", 0);
@@ -107,16 +90,6 @@ create_storage(Oid targetid, const HierSpec *spec)
 						   " depth pg_catalog.int4 NOT NULL");
 	table_close(target, NoLock);
 	dbp_hier_create_table(targetid, spec, columns.data);
-}
-
-static void
-run(const char *sql)
-{
-	DbpOwnerScope scope;
-
-	dbp_enter_caller(&scope);
-	dbp_hier_command(sql);
-	dbp_leave_owner(&scope);
 }
 
 static char *
@@ -139,14 +112,14 @@ index_storage(Oid targetid, const HierSpec *spec)
 	char	   *name = dbp_hier_storage_name(targetid, spec);
 	char	   *tree = dbp_hier_quote_columns(column_names(spec, "tree"));
 
-	run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s)", name,
-				 index_name(targetid, spec, NULL, true),
-				 dbp_hier_quote_columns(column_names(spec, "node"))));
-	run(psprintf("CREATE UNIQUE INDEX %s ON %s (%s, lft)",
-				 index_name(targetid, spec, "lft", false), name, tree));
-	run(psprintf("CREATE INDEX %s ON %s (%s, depth, lft)",
-				 index_name(targetid, spec, "depth", false), name, tree));
-	run(psprintf("ANALYZE %s", name));
+	dbp_hier_run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s)", name,
+						  index_name(targetid, spec, NULL, true),
+						  dbp_hier_quote_columns(column_names(spec, "node"))));
+	dbp_hier_run(psprintf("CREATE UNIQUE INDEX %s ON %s (%s, lft)",
+						  index_name(targetid, spec, "lft", false), name, tree));
+	dbp_hier_run(psprintf("CREATE INDEX %s ON %s (%s, depth, lft)",
+						  index_name(targetid, spec, "depth", false), name, tree));
+	dbp_hier_run(psprintf("ANALYZE %s", name));
 }
 
 static const HierWork nested_work = {
@@ -338,34 +311,8 @@ dbpatterns_nested_set_enable(PG_FUNCTION_ARGS)
 Datum
 dbpatterns_nested_set_disable(PG_FUNCTION_ARGS)
 {
-	char	   *name = dbp_hier_name_argument(fcinfo, 1);
-	Oid			relid;
-	Relation	target;
-	HierSpec   *spec = NULL;
-
 	dbp_require_argument(fcinfo, 0, "target", "Name the table of nodes.");
-	relid = PG_GETARG_OID(0);
-	(void) dbp_relation_name_by_oid(relid); /* raises if there is none */
-	dbp_check_version();
-	if (get_rel_relispartition(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s is a partition", dbp_relation_name_by_oid(relid)),
-				 errhint("Name the partitioned table %s.",
-						 dbp_relation_name_by_oid(dbp_partition_root(relid)))));
-
-	SPI_connect();
-	(void) dbp_lock_tree(relid, AccessExclusiveLock);
-	target = relation_open(relid, NoLock);
-	if (name != NULL || dbp_hier_specs(target, HIER_NESTED) != NIL)
-		spec = dbp_hier_find_spec(target, HIER_NESTED, name);
-	else
-		ereport(NOTICE,
-				(errmsg("table %s has no nested sets", dbp_relation_name(target))));
-	relation_close(target, NoLock);
-	if (spec != NULL)
-		dbp_hier_remove(relid, spec, !PG_ARGISNULL(2) && PG_GETARG_BOOL(2), &nested_work);
-	SPI_finish();
+	dbp_hier_disable(fcinfo, HIER_NESTED, "nested sets", &nested_work);
 	PG_RETURN_VOID();
 }
 

@@ -195,6 +195,23 @@ dbp_hier_specs(Relation target, HierKind kind)
 }
 
 /*
+ * dbp_hier_pattern_specs returns those of all kinds that have the pattern of
+ * one: trees and graphs are both closures.
+ */
+List *
+dbp_hier_pattern_specs(Relation target, HierKind kind)
+{
+	List	   *specs = NIL;
+
+	for (HierKind k = HIER_TREE; k <= HIER_NESTED; k++)
+	{
+		if (strcmp(dbp_hier_pattern(k), dbp_hier_pattern(kind)) == 0)
+			specs = list_concat(specs, dbp_hier_specs(target, k));
+	}
+	return specs;
+}
+
+/*
  * dbp_hier_spec_columns returns the names of the columns that say where a node
  * is, each once; and that which orders siblings, if asked for.
  */
@@ -289,9 +306,8 @@ dbp_hier_find_spec(Relation target, HierKind kind, const char *storage)
 HierSpec *
 dbp_hier_find_closure(Relation target, const char *storage)
 {
-	return choose(target, list_concat(dbp_hier_specs(target, HIER_TREE),
-									  dbp_hier_specs(target, HIER_GRAPH)),
-				  storage, "closure table", "closure", "closure_enable");
+	return choose(target, dbp_hier_pattern_specs(target, HIER_TREE), storage, "closure table",
+				  "closure", "closure_enable");
 }
 
 /*

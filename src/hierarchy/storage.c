@@ -44,10 +44,10 @@
 #define READER_SUFFIX	24
 
 /*
- * run runs a command with the caller's rights and pinned names.
+ * dbp_hier_run runs a command with the caller's rights and pinned names.
  */
-static void
-run(const char *sql)
+void
+dbp_hier_run(const char *sql)
 {
 	DbpOwnerScope scope;
 
@@ -174,11 +174,11 @@ dbp_hier_name_storage(Relation target, HierSpec *spec, const char *given)
 }
 
 /*
- * dbp_hier_require_free_name raises 42P07 if something has the name of the
+ * require_free_name raises 42P07 if something has the name of the
  * storage already.
  */
-void
-dbp_hier_require_free_name(Oid targetid, const HierSpec *spec)
+static void
+require_free_name(Oid targetid, const HierSpec *spec)
 {
 	if (OidIsValid(dbp_hier_storage_id(targetid, spec)))
 		ereport(ERROR,
@@ -230,8 +230,12 @@ dbp_hier_closure_columns(const HierSpec *spec)
 	return columns;
 }
 
-static void
-require_distinct(List *columns)
+/*
+ * dbp_hier_require_distinct raises 42701 unless all columns of a storage have
+ * names of their own; what: what kind of table it is.
+ */
+void
+dbp_hier_require_distinct(List *columns, const char *what)
 {
 	for (int i = 0; i < list_length(columns); i++)
 	{
@@ -240,7 +244,7 @@ require_distinct(List *columns)
 			if (strcmp(list_nth(columns, i), list_nth(columns, j)) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("closure table would have two columns \"%s\"",
+						 errmsg("%s would have two columns \"%s\"", what,
 								(char *) list_nth(columns, i)),
 						 errhint("Rename the column of the key.")));
 		}
@@ -257,14 +261,14 @@ dbp_hier_create_table(Oid targetid, const HierSpec *spec, const char *columns)
 	char	   *name = dbp_hier_storage_name(targetid, spec);
 	Oid			owner = dbp_relation_owner(targetid);
 
-	dbp_hier_require_free_name(targetid, spec);
-	run(psprintf("CREATE %sTABLE %s (%s)",
-				 get_rel_persistence(targetid) == RELPERSISTENCE_UNLOGGED ? "UNLOGGED " : "",
-				 name, columns));
+	require_free_name(targetid, spec);
+	dbp_hier_run(psprintf("CREATE %sTABLE %s (%s)",
+						  get_rel_persistence(targetid) == RELPERSISTENCE_UNLOGGED ? "UNLOGGED " : "",
+						  name, columns));
 	if (dbp_relation_owner(dbp_hier_storage_id(targetid, spec)) != owner)
-		run(psprintf("ALTER TABLE %s OWNER TO %s", name,
-					 quote_identifier(GetUserNameFromId(owner, false))));
-	run(psprintf("COMMENT ON TABLE %s IS 'kept by dbpatterns; not to be changed by hand'", name));
+		dbp_hier_run(psprintf("ALTER TABLE %s OWNER TO %s", name,
+							  quote_identifier(GetUserNameFromId(owner, false))));
+	dbp_hier_run(psprintf("COMMENT ON TABLE %s IS 'kept by dbpatterns; not to be changed by hand'", name));
 }
 
 /*
@@ -279,7 +283,7 @@ dbp_hier_create_closure(Oid targetid, const HierSpec *spec)
 	DbpOwnerScope scope;
 	StringInfoData columns;
 
-	require_distinct(lappend(list_copy(names), "depth"));
+	dbp_hier_require_distinct(lappend(list_copy(names), "depth"), "closure table");
 	initStringInfo(&columns);
 	dbp_enter_caller(&scope);	/* names of collations depend on search_path */
 	for (int i = 0; i < list_length(names); i++)
@@ -311,16 +315,16 @@ dbp_hier_index_closure(Oid targetid, const HierSpec *spec)
 	List	   *ancestor = list_copy_head(list_copy_tail(columns, spec->nscope), own);
 	List	   *descendant = list_copy_tail(columns, spec->nscope + own);
 
-	run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s) INCLUDE (depth)", name,
-				 quote_identifier(ChooseRelationName(spec->storage, NULL, "pkey", nsp, true)),
-				 dbp_hier_quote_columns(columns)));
-	run(psprintf("CREATE INDEX %s ON %s (%s) INCLUDE (depth)",
-				 quote_identifier(ChooseRelationName(spec->storage, "descendant", "idx", nsp,
-													 false)),
-				 name,
-				 dbp_hier_quote_columns(list_concat(list_concat(list_copy(scope), descendant),
-													ancestor))));
-	run(psprintf("ANALYZE %s", name));
+	dbp_hier_run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s) INCLUDE (depth)", name,
+						  quote_identifier(ChooseRelationName(spec->storage, NULL, "pkey", nsp, true)),
+						  dbp_hier_quote_columns(columns)));
+	dbp_hier_run(psprintf("CREATE INDEX %s ON %s (%s) INCLUDE (depth)",
+						  quote_identifier(ChooseRelationName(spec->storage, "descendant", "idx", nsp,
+															  false)),
+						  name,
+						  dbp_hier_quote_columns(list_concat(list_concat(list_copy(scope), descendant),
+															 ancestor))));
+	dbp_hier_run(psprintf("ANALYZE %s", name));
 }
 
 /*
@@ -359,7 +363,7 @@ dbp_hier_copy_grants(Oid targetid, const HierSpec *spec)
 	else if (!rls)
 	{
 		foreach(lc, grants)
-			run(psprintf("GRANT SELECT ON %s TO %s", name, (char *) lfirst(lc)));
+			dbp_hier_run(psprintf("GRANT SELECT ON %s TO %s", name, (char *) lfirst(lc)));
 	}
 }
 
@@ -408,11 +412,12 @@ dbp_hier_ensure_index(Oid targetid, List *columns)
 	ereport(NOTICE,
 			(errmsg("creating an index on table %s (%s), which has none to find the children of a row",
 					table, dbp_hier_print_columns(columns))));
-	run(psprintf("CREATE INDEX ON %s (%s)", table, dbp_hier_quote_columns(columns)));
+	dbp_hier_run(psprintf("CREATE INDEX ON %s (%s)", table, dbp_hier_quote_columns(columns)));
 }
 
 /*
- * dbp_hier_register lists the hierarchies of a table, as its triggers say.
+ * dbp_hier_register lists the hierarchies of a table that have the pattern of a
+ * kind, as its triggers say.
  */
 void
 dbp_hier_register(Oid targetid, HierKind kind)
@@ -420,25 +425,19 @@ dbp_hier_register(Oid targetid, HierKind kind)
 	const char *pattern = dbp_hier_pattern(kind);
 	Relation	target = table_open(targetid, AccessShareLock);
 	StringInfoData options;
+	ListCell   *lc;
 
 	initStringInfo(&options);
-	for (HierKind k = HIER_TREE; k <= HIER_NESTED; k++)
+	foreach(lc, dbp_hier_pattern_specs(target, kind))
 	{
-		ListCell   *lc;
+		HierSpec   *spec = lfirst(lc);
+		char	   *argument = dbp_hier_print_spec(spec);
 
-		if (strcmp(dbp_hier_pattern(k), pattern) != 0)
-			continue;
-		foreach(lc, dbp_hier_specs(target, k))
-		{
-			HierSpec   *spec = lfirst(lc);
-			char	   *argument = dbp_hier_print_spec(spec);
-
-			appendStringInfoString(&options, options.len > 0 ? ", " : "{");
-			escape_json(&options, spec->storage);
-			appendStringInfo(&options, ": %.*s, \"fire\": \"%s\"}",
-							 (int) strlen(argument) - 1, argument,
-							 dbp_hier_fires_always(target, spec) ? "always" : "origin");
-		}
+		appendStringInfoString(&options, options.len > 0 ? ", " : "{");
+		escape_json(&options, spec->storage);
+		appendStringInfo(&options, ": %.*s, \"fire\": \"%s\"}",
+						 (int) strlen(argument) - 1, argument,
+						 dbp_hier_fires_always(target, spec) ? "always" : "origin");
 	}
 	table_close(target, NoLock);
 	if (options.len == 0)

@@ -43,11 +43,8 @@ typedef struct Repair
 	int64		n;
 } Repair;
 
-/*
- * dbp_hier_problem names a problem.
- */
-const char *
-dbp_hier_problem(HierProblem problem)
+static const char *
+problem_name(HierProblem problem)
 {
 	return problem == HIER_MISSING ? "missing" : problem == HIER_EXTRA ? "extra" : "depth";
 }
@@ -59,7 +56,7 @@ put_row(Repair *repair, const HierDifference *difference)
 	Datum		values[5];
 	bool		nulls[5] = {false, false, false, difference->expected < 0, difference->found < 0};
 
-	values[0] = CStringGetTextDatum(dbp_hier_problem(difference->problem));
+	values[0] = CStringGetTextDatum(problem_name(difference->problem));
 	values[1] = CStringGetTextDatum(dbp_key_text(type, difference->ancestor));
 	values[2] = CStringGetTextDatum(dbp_key_text(type, difference->descendant));
 	values[3] = Int32GetDatum(difference->expected);
