@@ -65,33 +65,19 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'dbpatterns_nested_set_rebuild';
 COMMENT ON FUNCTION dbpatterns.nested_set_rebuild(regclass, name, text[]) IS
     'numbers the trees of a table anew, or the tree of one root; returns the number of nodes';
 
--- Argument and settings begin alike, so a trigger is known by its beginning.
 CREATE VIEW dbpatterns.nested_set_status AS
-SELECT g.target,
-       pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, e.key)) AS nested_set,
-       e.value OPERATOR(pg_catalog.->) 'key' AS key,
-       e.value OPERATOR(pg_catalog.->) 'parent' AS parent,
-       coalesce((e.value OPERATOR(pg_catalog.->>) 'gap')::bigint, 4294967296) AS gap,
-       e.value OPERATOR(pg_catalog.->>) 'order_by' AS order_by,
-       coalesce(e.value OPERATOR(pg_catalog.->>) 'on_orphan', 'root') AS on_orphan,
-       e.value OPERATOR(pg_catalog.->>) 'fire' AS fire,
-       (SELECT pg_catalog.count(*)
-        FROM pg_catalog.pg_trigger t
-        WHERE t.tgrelid OPERATOR(pg_catalog.=) g.target
-          AND t.tgenabled OPERATOR(pg_catalog.=) ANY ('{O,A}'::pg_catalog."char"[])
-          AND t.tgfoid OPERATOR(pg_catalog.=) 'dbpatterns.nested_set_trigger()'::pg_catalog.regprocedure
-          AND pg_catalog.starts_with(
-              pg_catalog.convert_from(
-                  pg_catalog.substring(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1),
-                  pg_catalog.getdatabaseencoding()::name),
-              pg_catalog.concat('{"nested_set": ', pg_catalog.to_json(e.key), ',')))
-           OPERATOR(pg_catalog.=) 4 AS active,
-       g.enabled_at,
-       g.enabled_by
-FROM _dbpatterns.registry g
-JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) g.target
-JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-CROSS JOIN LATERAL pg_catalog.jsonb_each(g.options) e
-WHERE g.pattern OPERATOR(pg_catalog.=) 'nested_set';
+SELECT h.target,
+       h.storage AS nested_set,
+       h.settings OPERATOR(pg_catalog.->) 'key' AS key,
+       h.settings OPERATOR(pg_catalog.->) 'parent' AS parent,
+       coalesce((h.settings OPERATOR(pg_catalog.->>) 'gap')::bigint, 4294967296) AS gap,
+       h.settings OPERATOR(pg_catalog.->>) 'order_by' AS order_by,
+       coalesce(h.settings OPERATOR(pg_catalog.->>) 'on_orphan', 'root') AS on_orphan,
+       h.settings OPERATOR(pg_catalog.->>) 'fire' AS fire,
+       h.active,
+       h.enabled_at,
+       h.enabled_by
+FROM _dbpatterns.hierarchy h
+WHERE h.pattern OPERATOR(pg_catalog.=) 'nested_set';
 COMMENT ON VIEW dbpatterns.nested_set_status IS
     'nested sets with their settings, and whether their triggers are there and enabled';

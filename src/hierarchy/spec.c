@@ -4,8 +4,8 @@
  *	  What a hierarchy is, as the argument of its triggers says it.
  *
  * The object (see core/argument.c) begins with what tells hierarchies of a table
- * apart: {"closure": "name", or {"nested_set": "name" (the views closure_status
- * and nested_set_status rely on that).
+ * apart: {"closure": "name", or {"nested_set": "name" (the view
+ * _dbpatterns.hierarchy relies on that).
  *
  * Copyright (c) 2026, dbpatterns contributors
  *

@@ -36,6 +36,16 @@ CREATE TRIGGER y AFTER INSERT ON wide FOR EACH STATEMENT EXECUTE FUNCTION
   dbpatterns.closure_trigger('{"closure": "narrow", "prefix": "x", "key": ["id"], "parent": ["parent_id"]}');
 INSERT INTO wide VALUES (12345678, NULL);
 DROP TABLE wide, narrow, payroll;
+-- A trigger without an argument is refused, and one that came where event triggers
+-- do not fire does not hide what others are like.
+CREATE TABLE mute (id int PRIMARY KEY, parent_id int);
+SELECT dbpatterns.closure_enable('mute', 'parent_id');
+CREATE TRIGGER x AFTER INSERT ON mute EXECUTE FUNCTION dbpatterns.closure_trigger();
+SET session_replication_role = replica;
+CREATE TRIGGER x AFTER INSERT ON mute EXECUTE FUNCTION dbpatterns.closure_trigger();
+RESET session_replication_role;
+SELECT closure, active FROM dbpatterns.closure_status;
+DROP TABLE mute;
 -- A statement inside another one flushes what that has queued, and is rolled
 -- back.
 CREATE TABLE outer_one (id int PRIMARY KEY, parent_id int);
