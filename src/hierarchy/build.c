@@ -57,7 +57,7 @@ find_columns(Relation rel, List *names, AttrNumber *attnums)
 
 /*
  * read_key reads the values of some columns, and tells whether none of them is
- * NULL, those of the scope aside.
+ * NULL; those of the scope never are.
  */
 static bool
 read_key(Loader *loader, TupleTableSlot *slot, const AttrNumber *attnums, Datum *key)

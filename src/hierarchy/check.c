@@ -15,13 +15,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -159,35 +156,6 @@ check_partitions(Check *check)
 /* ---- indexes and columns ------------------------------------------------- */
 
 /*
- * has_index tells whether a table has a usable index that begins with some
- * columns, in this order or in any; or if it must be unique, one of no others.
- */
-static bool
-has_index(Relation rel, const AttrNumber *attnums, int n, bool ordered, bool unique)
-{
-	bool		has = false;
-	ListCell   *lc;
-
-	foreach(lc, RelationGetIndexList(rel))
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-		int			paired = 0;
-
-		for (int i = 0; i < n && i < form->indnkeyatts; i++)
-		{
-			for (int j = 0; j < n; j++)
-				paired += form->indkey.values[i] == attnums[j] && (!ordered || i == j);
-		}
-		has |= paired == (unique ? form->indnkeyatts : n) && form->indisvalid &&
-			form->indisready && (!unique || form->indisunique) &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
-		index_close(index, AccessShareLock);
-	}
-	return has;
-}
-
-/*
  * check_target looks at columns and indexes of the target, and tells whether
  * its rows can be read as a hierarchy.
  */
@@ -220,13 +188,13 @@ check_target(Check *check)
 		if (!dbp_att_holds_no_null(RelationGetDescr(check->target), key[i] - 1))
 			good = false;
 	}
-	good = good && has_index(check->target, key, n, false, true);
+	good = good && dbp_hier_has_index(check->target, key, n, false, true);
 	if (!good)
 		dbp_finding(check->fcinfo, DBP_ERROR, check->object,
 					psprintf("the key of hierarchy \"%s\" is not unique and NOT NULL any more",
 							 check->spec->storage),
 					"create a primary key or a unique index on its columns, and set them NOT NULL");
-	if (!has_index(check->target, parent, n, false, false))
+	if (!dbp_hier_has_index(check->target, parent, n, false, false))
 		dbp_finding(check->fcinfo, DBP_WARNING, check->object,
 					psprintf("there is no usable index on the parent columns of hierarchy \"%s\", finding the children of a row is slow",
 							 check->spec->storage),
@@ -282,13 +250,13 @@ check_storage(Check *check)
 		good = true;
 		memcpy(attnums, columns.ancestor, sizeof(AttrNumber) * n);
 		memcpy(attnums + n, columns.descendant + check->spec->nscope, sizeof(AttrNumber) * own);
-		if (!has_index(storage, attnums, n + own, true, true))
+		if (!dbp_hier_has_index(storage, attnums, n + own, true, true))
 			dbp_finding(check->fcinfo, DBP_ERROR, check->storage,
 						"the primary key is missing or not valid, every change is refused",
 						"create it again on scope, ancestor and descendant");
 		memcpy(attnums, columns.descendant, sizeof(AttrNumber) * n);
 		memcpy(attnums + n, columns.ancestor + check->spec->nscope, sizeof(AttrNumber) * own);
-		if (!has_index(storage, attnums, n + own, true, false))
+		if (!dbp_hier_has_index(storage, attnums, n + own, true, false))
 			dbp_finding(check->fcinfo, DBP_ERROR, check->storage,
 						"the index led by the descendant is missing or not valid, every change is refused",
 						"create it again on scope, descendant and ancestor, with depth included");

@@ -452,8 +452,11 @@ extern char *dbp_hier_column_type(Relation target, const char *column);
 extern List *dbp_hier_closure_columns(const HierSpec *spec);
 extern void dbp_hier_create_table(Oid targetid, const HierSpec *spec, const char *columns);
 extern void dbp_hier_create_closure(Oid targetid, const HierSpec *spec);
+extern char *dbp_hier_index_name(Oid targetid, const HierSpec *spec, const char *what);
 extern void dbp_hier_index_closure(Oid targetid, const HierSpec *spec);
 extern void dbp_hier_copy_grants(Oid targetid, const HierSpec *spec);
+extern bool dbp_hier_has_index(Relation rel, const AttrNumber *attnums, int n, bool ordered,
+							   bool unique);
 extern void dbp_hier_ensure_index(Oid targetid, List *columns);
 extern void dbp_hier_register(Oid targetid, HierKind kind);
 extern List *dbp_hier_registered(HierKind kind);

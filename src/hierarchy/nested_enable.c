@@ -92,16 +92,6 @@ create_storage(Oid targetid, const HierSpec *spec)
 	dbp_hier_create_table(targetid, spec, columns.data);
 }
 
-static char *
-index_name(Oid targetid, const HierSpec *spec, const char *what, bool constraint)
-{
-	const char *label = constraint ? "pkey" : "idx";
-
-	return pstrdup(quote_identifier(ChooseRelationName(spec->storage, constraint ? NULL : what,
-													   label, get_rel_namespace(targetid),
-													   constraint)));
-}
-
 /*
  * index_storage gives a filled storage its indexes: by node, by interval, and by
  * depth and interval.
@@ -113,12 +103,12 @@ index_storage(Oid targetid, const HierSpec *spec)
 	char	   *tree = dbp_hier_quote_columns(column_names(spec, "tree"));
 
 	dbp_hier_run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s)", name,
-						  index_name(targetid, spec, NULL, true),
+						  dbp_hier_index_name(targetid, spec, NULL),
 						  dbp_hier_quote_columns(column_names(spec, "node"))));
 	dbp_hier_run(psprintf("CREATE UNIQUE INDEX %s ON %s (%s, lft)",
-						  index_name(targetid, spec, "lft", false), name, tree));
+						  dbp_hier_index_name(targetid, spec, "lft"), name, tree));
 	dbp_hier_run(psprintf("CREATE INDEX %s ON %s (%s, depth, lft)",
-						  index_name(targetid, spec, "depth", false), name, tree));
+						  dbp_hier_index_name(targetid, spec, "depth"), name, tree));
 	dbp_hier_run(psprintf("ANALYZE %s", name));
 }
 

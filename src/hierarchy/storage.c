@@ -301,6 +301,20 @@ dbp_hier_create_closure(Oid targetid, const HierSpec *spec)
 }
 
 /*
+ * dbp_hier_index_name returns a free name, quoted, for an index on what a
+ * storage has; NULL: that of its primary key.
+ */
+char *
+dbp_hier_index_name(Oid targetid, const HierSpec *spec, const char *what)
+{
+	bool		primary = what == NULL;
+
+	return pstrdup(quote_identifier(ChooseRelationName(spec->storage, what,
+													   primary ? "pkey" : "idx",
+													   get_rel_namespace(targetid), primary)));
+}
+
+/*
  * dbp_hier_index_closure gives a filled closure table its indexes: from
  * ancestors down, and from descendants up.
  */
@@ -308,7 +322,6 @@ void
 dbp_hier_index_closure(Oid targetid, const HierSpec *spec)
 {
 	char	   *name = dbp_hier_storage_name(targetid, spec);
-	Oid			nsp = get_rel_namespace(targetid);
 	List	   *columns = dbp_hier_closure_columns(spec);
 	int			own = list_length(spec->key) - spec->nscope;
 	List	   *scope = list_copy_head(columns, spec->nscope);
@@ -316,13 +329,12 @@ dbp_hier_index_closure(Oid targetid, const HierSpec *spec)
 	List	   *descendant = list_copy_tail(columns, spec->nscope + own);
 
 	dbp_hier_run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s) INCLUDE (depth)", name,
-						  quote_identifier(ChooseRelationName(spec->storage, NULL, "pkey", nsp, true)),
+						  dbp_hier_index_name(targetid, spec, NULL),
 						  dbp_hier_quote_columns(columns)));
 	dbp_hier_run(psprintf("CREATE INDEX %s ON %s (%s) INCLUDE (depth)",
-						  quote_identifier(ChooseRelationName(spec->storage, "descendant", "idx", nsp,
-															  false)),
-						  name,
-						  dbp_hier_quote_columns(list_concat(list_concat(list_copy(scope), descendant),
+						  dbp_hier_index_name(targetid, spec, "descendant"), name,
+						  dbp_hier_quote_columns(list_concat(list_concat(list_copy(scope),
+																		 descendant),
 															 ancestor))));
 	dbp_hier_run(psprintf("ANALYZE %s", name));
 }
@@ -368,27 +380,33 @@ dbp_hier_copy_grants(Oid targetid, const HierSpec *spec)
 }
 
 /*
- * serves tells whether an index begins with the given columns, in any order.
+ * dbp_hier_has_index tells whether a table has a usable index that begins with
+ * some columns, in this order or in any; or if it must be unique, one of no
+ * others.
  */
-static bool
-serves(Relation target, Oid indexid, List *columns)
+bool
+dbp_hier_has_index(Relation rel, const AttrNumber *attnums, int n, bool ordered, bool unique)
 {
-	Relation	index = index_open(indexid, AccessShareLock);
-	Form_pg_index form = index->rd_index;
-	int			n = list_length(columns);
-	bool		good = form->indisvalid && form->indnkeyatts >= n &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+	bool		has = false;
+	ListCell   *lc;
 
-	for (int i = 0; good && i < n; i++)
+	foreach(lc, RelationGetIndexList(rel))
 	{
-		AttrNumber	attnum = form->indkey.values[i];
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		int			paired = 0;
 
-		good = attnum > 0 &&
-			dbp_list_has_name(columns, NameStr(TupleDescAttr(RelationGetDescr(target),
-															 attnum - 1)->attname));
+		for (int i = 0; i < n && i < form->indnkeyatts; i++)
+		{
+			for (int j = 0; j < n; j++)
+				paired += form->indkey.values[i] == attnums[j] && (!ordered || i == j);
+		}
+		has |= paired == (unique ? form->indnkeyatts : n) && form->indisvalid &&
+			form->indisready && (!unique || form->indisunique) &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		index_close(index, AccessShareLock);
 	}
-	index_close(index, AccessShareLock);
-	return good;
+	return has;
 }
 
 /*
@@ -400,11 +418,13 @@ dbp_hier_ensure_index(Oid targetid, List *columns)
 {
 	Relation	target = table_open(targetid, NoLock);
 	char	   *table = dbp_relation_name(target);
-	bool		found = false;
+	AttrNumber	attnums[HIER_MAX_KEY];
+	bool		found;
 	ListCell   *lc;
 
-	foreach(lc, RelationGetIndexList(target))
-		found |= serves(target, lfirst_oid(lc), columns);
+	foreach(lc, columns)
+		attnums[foreach_current_index(lc)] = dbp_column_number(target, lfirst(lc));
+	found = dbp_hier_has_index(target, attnums, list_length(columns), false, false);
 	table_close(target, NoLock);
 	if (found)
 		return;
