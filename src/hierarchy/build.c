@@ -274,6 +274,16 @@ dbp_forest_load(HierState *state, MemoryContext cxt)
 	return forest;
 }
 
+/*
+ * dbp_forest_alloc returns room for something of each of n nodes, in
+ * CurrentMemoryContext.
+ */
+void *
+dbp_forest_alloc(Size n, Size size)
+{
+	return MemoryContextAllocHuge(CurrentMemoryContext, Max(n, 1) * size);
+}
+
 /* ---- what cannot be ------------------------------------------------------ */
 
 #define CYCLES_SHOWN		20

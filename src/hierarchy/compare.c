@@ -106,12 +106,6 @@ typedef struct Places
 	uint8	   *seen;
 } Places;
 
-static void *
-alloc_huge(Size n, Size size)
-{
-	return MemoryContextAllocHuge(CurrentMemoryContext, Max(n, 1) * size);
-}
-
 /*
  * walk_tree gives places to a root and all below it, without recursion.
  */
@@ -148,8 +142,8 @@ number_nodes(HierForest *forest, Places *places)
 {
 	Size		nbits = 0;
 
-	places->nodes = alloc_huge(forest->nnodes, sizeof(HierNode *));
-	places->bits = alloc_huge(forest->nnodes, sizeof(Size));
+	places->nodes = dbp_forest_alloc(forest->nnodes, sizeof(HierNode *));
+	places->bits = dbp_forest_alloc(forest->nnodes, sizeof(Size));
 	for (HierNode *node = forest->first; node != NULL; node = node->next)
 	{
 		if (node->depth < 0)
@@ -171,10 +165,10 @@ find_places(HierForest *forest, Places *places)
 	uint32	   *sibling;
 
 	number_nodes(forest, places);
-	places->place = alloc_huge(places->n, sizeof(uint32));
-	places->last = alloc_huge(places->n, sizeof(uint32));
-	child = alloc_huge(places->n, sizeof(uint32));
-	sibling = alloc_huge(places->n, sizeof(uint32));
+	places->place = dbp_forest_alloc(places->n, sizeof(uint32));
+	places->last = dbp_forest_alloc(places->n, sizeof(uint32));
+	child = dbp_forest_alloc(places->n, sizeof(uint32));
+	sibling = dbp_forest_alloc(places->n, sizeof(uint32));
 	memset(child, 0xFF, places->n * sizeof(uint32));
 	for (uint32 i = 0; i < places->n; i++)
 	{

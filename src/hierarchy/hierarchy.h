@@ -350,6 +350,7 @@ typedef struct HierForest
 
 extern HierForest *dbp_forest_load(HierState *state, MemoryContext cxt);
 extern HierForest *dbp_forest_load_snapshot(HierState *state, Snapshot snapshot, MemoryContext cxt);
+extern void *dbp_forest_alloc(Size n, Size size);
 extern char *dbp_forest_cycles(HierState *state, HierForest *forest);
 extern void dbp_forest_require(HierState *state, HierForest *forest);
 

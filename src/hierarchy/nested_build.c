@@ -31,12 +31,6 @@
 /* The number of a node that has none yet. */
 #define UNORDERED	PG_UINT32_MAX
 
-static void *
-alloc_huge(uint32 n, Size size)
-{
-	return MemoryContextAllocHuge(CurrentMemoryContext, Max((Size) n, 1) * size);
-}
-
 /* ---- order ------------------------------------------------------------------- */
 
 typedef struct SortItem
@@ -73,7 +67,7 @@ add_node(NestedForest *forest, HierNode *node)
 static void
 order_by_key(HierState *state, NestedForest *forest)
 {
-	SortItem   *items = alloc_huge(forest->forest->nnodes, sizeof(SortItem));
+	SortItem   *items = dbp_forest_alloc(forest->forest->nnodes, sizeof(SortItem));
 	Size		n = 0;
 
 	for (HierNode *node = forest->forest->first; node != NULL; node = node->next)
@@ -260,17 +254,17 @@ dbp_nested_load(HierState *state, MemoryContext cxt)
 
 	forest->forest = dbp_forest_load(state, cxt);
 	n = (uint32) (forest->forest->nnodes - forest->forest->ncyclic);
-	forest->nodes = alloc_huge(n, sizeof(HierNode *));
+	forest->nodes = dbp_forest_alloc(n, sizeof(HierNode *));
 	order_nodes(state, forest);
 	if (forest->n != n)
 		elog(ERROR, "read %u of %u nodes in their order", forest->n, n);
 
-	forest->first = alloc_huge(n, sizeof(uint32));
-	forest->next = alloc_huge(n, sizeof(uint32));
-	forest->root = alloc_huge(n, sizeof(uint32));
-	forest->preorder = alloc_huge(n, sizeof(uint32));
-	forest->lft = alloc_huge(n, sizeof(int64));
-	forest->rgt = alloc_huge(n, sizeof(int64));
+	forest->first = dbp_forest_alloc(n, sizeof(uint32));
+	forest->next = dbp_forest_alloc(n, sizeof(uint32));
+	forest->root = dbp_forest_alloc(n, sizeof(uint32));
+	forest->preorder = dbp_forest_alloc(n, sizeof(uint32));
+	forest->lft = dbp_forest_alloc(n, sizeof(int64));
+	forest->rgt = dbp_forest_alloc(n, sizeof(int64));
 	link_children(forest);
 	for (uint32 i = 0; i < n; i++)
 	{

@@ -60,16 +60,10 @@ typedef struct SortItem
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
-static void *
-alloc_huge(Size n, Size size)
-{
-	return MemoryContextAllocHuge(CurrentMemoryContext, Max(n, 1) * size);
-}
-
 static SortItem *
 sort_nodes(HierState *state, HierForest *forest)
 {
-	SortItem   *items = alloc_huge(forest->nnodes, sizeof(SortItem));
+	SortItem   *items = dbp_forest_alloc(forest->nnodes, sizeof(SortItem));
 	Size		n = 0;
 
 	for (HierNode *node = forest->first; node != NULL; node = node->next)
@@ -95,10 +89,10 @@ number_nodes(HierState *state, HierForest *forest, Numbered *nodes)
 
 	nodes->state = state;
 	nodes->n = n;
-	nodes->keys = alloc_huge(n, sizeof(Datum) * width);
-	nodes->parent = alloc_huge(n, sizeof(uint32));
-	nodes->depth = alloc_huge(n, sizeof(int32));
-	nodes->size = alloc_huge(n, sizeof(uint32));
+	nodes->keys = dbp_forest_alloc(n, sizeof(Datum) * width);
+	nodes->parent = dbp_forest_alloc(n, sizeof(uint32));
+	nodes->depth = dbp_forest_alloc(n, sizeof(int32));
+	nodes->size = dbp_forest_alloc(n, sizeof(uint32));
 	for (uint32 i = 0; i < n; i++)
 		items[i].node->number = i;
 	for (uint32 i = 0; i < n; i++)
@@ -151,7 +145,7 @@ write_pair(DbpBulk *bulk, Numbered *nodes, uint32 ancestor, uint32 descendant)
 static void
 write_lists(DbpBulk *bulk, Numbered *nodes, uint32 from, uint32 upto, uint32 *lists)
 {
-	Size	   *ends = alloc_huge(upto - from, sizeof(Size));
+	Size	   *ends = dbp_forest_alloc(upto - from, sizeof(Size));
 	Size		total = 0;
 
 	for (uint32 a = from; a < upto; a++)
@@ -199,7 +193,7 @@ dbp_forest_write(HierState *state, HierForest *forest, Oid storageid)
 	number_nodes(state, forest, &nodes);
 	room = Max((Size) maintenance_work_mem * 1024 / sizeof(uint32), nodes.n);
 	room = Min(room, (Size) forest->npairs);
-	lists = alloc_huge(room, sizeof(uint32));
+	lists = dbp_forest_alloc(room, sizeof(uint32));
 	while (from < nodes.n)
 	{
 		uint32		upto = from;
