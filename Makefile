@@ -168,9 +168,9 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_enable hierarchy_refused hierarchy_ddl hierarchy_tree \
 	hierarchy_arrival hierarchy_keys hierarchy_delete hierarchy_objects \
 	hierarchy_rights hierarchy_hostile hierarchy_check hierarchy_sync \
-	hierarchy_rebuild hierarchy_read hierarchy_read_keys hierarchy_read_graph \
-	hierarchy_edit hierarchy_counts hierarchy_convert hierarchy_walk \
-	hierarchy_graph hierarchy_nested core_registry
+	hierarchy_rebuild hierarchy_read hierarchy_read_keys \
+	hierarchy_read_graph hierarchy_edit hierarchy_counts hierarchy_convert \
+	hierarchy_walk hierarchy_graph hierarchy_nested core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \

@@ -128,10 +128,11 @@ require_auditable(Relation rel)
 		.ours = "The log cannot log itself.",
 		.temporary = "Enable auditing in the session that created it."
 	};
+	Oid			rootid = dbp_partition_root(RelationGetRelid(rel));
 
 	if (rel->rd_rel->relispartition)
 		hints.partition = psprintf("Audit the partitioned table %s; its partitions are then audited with it.",
-								   dbp_relation_name_by_oid(dbp_partition_root(RelationGetRelid(rel))));
+								   dbp_relation_name_by_oid(rootid));
 	dbp_require_target_or_hint(rel, "audited", &hints);
 }
 
