@@ -187,19 +187,42 @@ raise_concurrent_change(HierPairs *pairs)
 }
 
 /*
- * cross_check raises unless the transaction's own snapshot shows as many pairs
+ * current_snapshot is the transaction's own, with what it has done up to now.
+ */
+static Snapshot
+current_snapshot(void)
+{
+	CommandCounterIncrement();
+	return GetTransactionSnapshot();
+}
+
+/*
+ * frozen_snapshot is a copy of it that does not move on with our commands.
+ */
+static Snapshot
+frozen_snapshot(void)
+{
+	Snapshot	snapshot;
+
+	PushCopiedSnapshot(current_snapshot());
+	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	PopActiveSnapshot();
+	return snapshot;
+}
+
+/*
+ * cross_check raises unless a snapshot of the transaction shows as many pairs
  * in an index scan, and in the same places if tids is not NULL.
  */
 static void
-cross_check(HierPairs *pairs, Relation index, const ScanKeyData *keys, const Datum *key,
-			int n, ItemPointerData *tids, int64 npairs)
+cross_check(HierPairs *pairs, Snapshot snapshot, Relation index, const ScanKeyData *keys,
+			const Datum *key, int n, ItemPointerData *tids, int64 npairs)
 {
 	TupleTableSlot *slot = table_slot_create(pairs->rel, NULL);
 	IndexScanDesc scan;
 	int64		found = 0;
 
-	CommandCounterIncrement();
-	scan = index_beginscan(pairs->rel, index, GetTransactionSnapshot(), NULL, n, 0);
+	scan = index_beginscan(pairs->rel, index, snapshot, NULL, n, 0);
 	set_scan(scan, keys, key, n);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
@@ -252,7 +275,8 @@ dbp_pairs_ancestors(HierPairs *pairs, const Datum *node, HierPairList *list)
 
 		for (int i = 0; i < list->n; i++)
 			tids[i] = list->pairs[i].tid;
-		cross_check(pairs, pairs->backward, closure->backward_keys, node, n, tids, list->n);
+		cross_check(pairs, current_snapshot(), pairs->backward, closure->backward_keys, node, n,
+					tids, list->n);
 		pfree(tids);
 	}
 }
@@ -268,24 +292,33 @@ dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit, 
 	int			n = pairs->state->type.n;
 	Datum		values[HIER_MAX_KEY];
 	HierPair	pair;
+	Snapshot	snapshot = pairs->cross_check ? frozen_snapshot() : NULL;
 	int64		found = 0;
 
-	if (pairs->cross_check)
-		CommandCounterIncrement();
 	start_scan(pairs, &pairs->descendants, pairs->forward, closure->forward_keys, node, n);
 	while (next_pair(pairs, pairs->descendants, pairs->descendant_slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (pairs->cross_check &&
-			!table_tuple_satisfies_snapshot(pairs->rel, pairs->descendant_slot,
-											GetTransactionSnapshot()))
-			raise_concurrent_change(pairs);
 		read_pair(pairs, pairs->descendant_slot, closure->descendant, values, &pair);
-		found++;
+		if (snapshot != NULL)
+		{
+			bool		shown = table_tuple_satisfies_snapshot(pairs->rel, pairs->descendant_slot,
+															   snapshot);
+
+			/* One of ours that it does not show was written by this visit. */
+			if (!shown && !pair.ours)
+				raise_concurrent_change(pairs);
+			found += shown;
+		}
 		visit(pairs, &pair, arg);
 	}
-	if (pairs->cross_check)
-		cross_check(pairs, pairs->forward, closure->forward_keys, node, n, NULL, found);
+
+	/* What the visit has deleted meanwhile, the snapshot still shows. */
+	if (snapshot != NULL)
+	{
+		cross_check(pairs, snapshot, pairs->forward, closure->forward_keys, node, n, NULL, found);
+		UnregisterSnapshot(snapshot);
+	}
 }
 
 /*
@@ -310,8 +343,8 @@ dbp_pairs_find(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
 		read_pair(pairs, pairs->slot, closure->descendant, values, pair);
 	pair->key = NULL;
 	if (pairs->cross_check)
-		cross_check(pairs, pairs->forward, closure->forward_keys, key, 2 * n - nscope,
-					&pair->tid, found ? 1 : 0);
+		cross_check(pairs, current_snapshot(), pairs->forward, closure->forward_keys, key,
+					2 * n - nscope, &pair->tid, found ? 1 : 0);
 	return found;
 }
 
