@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "core/bulk.h"
 #include "core/names.h"
 #include "hierarchy/nested.h"
@@ -24,6 +25,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 /* Keys that are read at once. */
 #define FETCH_ROWS	10000
@@ -94,7 +96,7 @@ order_by_key(HierState *state, NestedForest *forest)
 
 /*
  * order_by_query puts the nodes in the order in which a query returns their
- * keys, as the caller's snapshot shows it.
+ * keys, as the active snapshot shows it.
  */
 static void
 order_by_query(HierState *state, NestedForest *forest, const char *sql)
@@ -105,7 +107,8 @@ order_by_query(HierState *state, NestedForest *forest, const char *sql)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
 			 SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
+	/* A read-only cursor takes the active snapshot. */
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 	for (;;)
 	{
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
@@ -258,10 +261,14 @@ dbp_nested_load(HierState *state, MemoryContext cxt)
 	uint32		n;
 	uint32		placed = 0;
 
-	forest->forest = dbp_forest_load(state, cxt);
+	/* One snapshot for both, or there could be nodes that are in no order. */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	forest->forest = dbp_forest_load_snapshot(state, GetActiveSnapshot(), cxt);
 	n = (uint32) (forest->forest->nnodes - forest->forest->ncyclic);
 	forest->nodes = alloc_huge(n, sizeof(HierNode *));
 	order_nodes(state, forest);
+	PopActiveSnapshot();
 	if (forest->n != n)
 		elog(ERROR, "read %u of %u nodes in their order", forest->n, n);
 
