@@ -186,14 +186,20 @@ list_edge(Graph *graph, const Datum *edge, Oid tableoid, ItemPointer tid, void *
 	Listing    *listing = arg;
 	GraphNode  *parent = dbp_map_find(graph->map, edge);
 	GraphNode  *child = dbp_map_find(graph->map, edge + graph->type->n);
-	int			component = listing->components->of_node[parent->id];
+	int			component;
 	Datum		values[6];
 	bool		nulls[6] = {false};
 	uint32		place;
 
-	if (component == 0 || component != listing->components->of_node[child->id])
+	/* A policy need not show the same rows twice. */
+	if (parent == NULL || child == NULL)
 		return;
-	place = parent->out - graph->targets + dbp_graph_find_child(parent, child);
+	component = listing->components->of_node[parent->id];
+	place = dbp_graph_find_child(parent, child);
+	if (component == 0 || component != listing->components->of_node[child->id] ||
+		place == parent->nout)
+		return;
+	place += parent->out - graph->targets;
 	values[0] = Int32GetDatum(component);
 	values[1] = CStringGetTextDatum(dbp_key_text(graph->type, edge));
 	values[2] = CStringGetTextDatum(dbp_key_text(graph->type, edge + graph->type->n));
