@@ -145,6 +145,7 @@ struct HierState
 	AttrNumber	key[2 * HIER_MAX_KEY];	/* in this relation; of an edge:
 										 * parent, child */
 	AttrNumber	parent[HIER_MAX_KEY];	/* not in a graph */
+	AttrNumber	order;			/* of nested sets; 0: siblings have none */
 	bool		has_immediate_fk;	/* see dbp_hier_immediate_fk */
 	bool		deferrable_key; /* two rows may have one key for a while */
 	bool		unique_alone;	/* keys are unique without the scope, which
