@@ -21,6 +21,7 @@
 #include "core/bulk.h"
 #include "core/names.h"
 #include "hierarchy/nested.h"
+#include "hierarchy/rows.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -354,8 +355,8 @@ delete_rows(HierState *state, NestedForest *forest, const Datum *tree)
 	for (int i = 0; tree != NULL && i < state->type.n; i++)
 	{
 		appendStringInfoString(&sql, i > 0 ? " AND " : " WHERE ");
-		dbp_nested_put_equal(&sql, dbp_nested_column(rel, columns.tree[i]),
-							 state->type.col[i].type, i + 1);
+		dbp_sql_put_equal(&sql, state->type.col[i].type, dbp_nested_column(rel, columns.tree[i]),
+						  psprintf("$%d", i + 1));
 		params[i] = DBP_PARAM(state->type.col[i].type, tree[i]);
 	}
 	dbp_sql_query_latest(sql.data, tree != NULL ? state->type.n : 0, params);

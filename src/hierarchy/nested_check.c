@@ -270,7 +270,7 @@ add_finding(const Datum *node, char *problem, void *arg)
 }
 
 /*
- * check_rows_of checks all rows of one storage.  As the owner: who may call the
+ * check_nodes checks all rows of one storage.  As the owner: who may call the
  * function owns the table.
  */
 static void
