@@ -256,6 +256,13 @@ extern uint64 dbp_hier_arrival(HierState *state, const Datum *key);
 extern void dbp_hier_lock_arrivals(HierState *state, uint64 arrivals, bool exclusive);
 extern void dbp_hier_lock_init(void);
 
+/* ---- storage_row.c: rows of a storage ---- */
+
+extern bool dbp_hier_is_own_row(TupleTableSlot *slot);
+extern void dbp_hier_refuse_snapshot(Relation storage);
+extern bool dbp_hier_deletes_by_trigger(Relation storage);
+extern void dbp_hier_delete_row(Relation storage, const ItemPointerData *tid, bool by_trigger);
+
 /* ---- pairs.c: reading and writing a closure table ---- */
 
 typedef struct HierPairs HierPairs;

@@ -22,16 +22,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "compat/compat.h"
 #include "core/append.h"
-#include "core/names.h"
-#include "core/owner.h"
 #include "hierarchy/closure.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -80,7 +76,6 @@ HierPairs *
 dbp_pairs_open(HierState *state)
 {
 	HierPairs  *pairs = palloc0(sizeof(HierPairs));
-	TriggerDesc *triggers;
 
 	pairs->state = state;
 	pairs->cxt = CurrentMemoryContext;
@@ -92,10 +87,7 @@ dbp_pairs_open(HierState *state)
 	pairs->descendant_slot = table_slot_create(pairs->rel, NULL);
 	pairs->cross_check = IsolationUsesXactSnapshot();
 	pairs->counts = dbp_counts_begin(state);
-	triggers = pairs->rel->trigdesc;
-	pairs->by_trigger = triggers != NULL &&
-		(triggers->trig_delete_before_row || triggers->trig_delete_after_row ||
-		 triggers->trig_delete_before_statement || triggers->trig_delete_after_statement);
+	pairs->by_trigger = dbp_hier_deletes_by_trigger(pairs->rel);
 	return pairs;
 }
 
@@ -165,7 +157,6 @@ static void
 read_pair(HierPairs *pairs, TupleTableSlot *slot, const AttrNumber *key, Datum *values,
 		  HierPair *pair)
 {
-	HeapTuple	tuple = ((BufferHeapTupleTableSlot *) slot)->base.tuple;
 	bool		isnull;
 
 	for (int i = 0; i < pairs->state->type.n; i++)
@@ -173,17 +164,7 @@ read_pair(HierPairs *pairs, TupleTableSlot *slot, const AttrNumber *key, Datum *
 	pair->key = values;
 	pair->depth = DatumGetInt32(slot_getattr(slot, pairs->closure->depth, &isnull));
 	pair->tid = slot->tts_tid;
-	pair->ours = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
-}
-
-static void
-raise_concurrent_change(HierPairs *pairs)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent change of hierarchy \"%s\"",
-					RelationGetRelationName(pairs->rel)),
-			 errhint("The transaction might succeed if retried.")));
+	pair->ours = dbp_hier_is_own_row(slot);
 }
 
 /*
@@ -227,11 +208,11 @@ cross_check(HierPairs *pairs, Snapshot snapshot, Relation index, const ScanKeyDa
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		if (found == npairs || (tids != NULL && !ItemPointerEquals(&slot->tts_tid, &tids[found])))
-			raise_concurrent_change(pairs);
+			dbp_hier_refuse_snapshot(pairs->rel);
 		found++;
 	}
 	if (found != npairs)
-		raise_concurrent_change(pairs);
+		dbp_hier_refuse_snapshot(pairs->rel);
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -307,7 +288,7 @@ dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit, 
 
 			/* One of ours that it does not show was written by this visit. */
 			if (!shown && !pair.ours)
-				raise_concurrent_change(pairs);
+				dbp_hier_refuse_snapshot(pairs->rel);
 			found += shown;
 		}
 		visit(pairs, &pair, arg);
@@ -350,20 +331,6 @@ dbp_pairs_find(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
 
 /* ---- writing ------------------------------------------------------------------ */
 
-static void
-delete_by_trigger(HierPairs *pairs, const ItemPointerData *tid)
-{
-	DbpOwnerScope scope;
-	DbpParam	param = DBP_PARAM(TIDOID, PointerGetDatum(tid));
-
-	SPI_connect();
-	dbp_enter_owner(&scope, pairs->rel->rd_rel->relowner);
-	dbp_sql_query_latest(psprintf("DELETE FROM %s WHERE ctid OPERATOR(pg_catalog.=) $1",
-								  dbp_relation_name(pairs->rel)), 1, &param);
-	dbp_leave_owner(&scope);
-	SPI_finish();
-}
-
 /*
  * dbp_pairs_lock locks the closure table as its writers do, and tells whether
  * that is new, so that what was read may be out of date: whoever repairs or
@@ -401,26 +368,9 @@ void
 dbp_pairs_delete(HierPairs *pairs, const HierPair *pair, const Datum *ancestor,
 				 const Datum *descendant)
 {
-	TM_FailureData failure;
-	TM_Result	result;
-
 	(void) dbp_pairs_lock(pairs);
 	count_pair(pairs, ancestor, pair->depth, false);
-	if (pairs->by_trigger)
-	{
-		delete_by_trigger(pairs, &pair->tid);
-		return;
-	}
-	result = table_tuple_delete(pairs->rel, unconstify(ItemPointerData *, &pair->tid),
-								GetCurrentCommandId(true), SnapshotSelf, InvalidSnapshot,
-								true, &failure, false);
-
-	/*
-	 * The tree is locked: only somebody who edits the closure table can be at
-	 * it.
-	 */
-	if (result != TM_Ok)
-		raise_concurrent_change(pairs);
+	dbp_hier_delete_row(pairs->rel, &pair->tid, pairs->by_trigger);
 }
 
 /*
