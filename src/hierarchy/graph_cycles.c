@@ -268,7 +268,7 @@ open_edges(Oid relid, List *parent, List *child, HierKeyType *type)
  * (tableoid and ctid) are where the row is.  It changes nothing.
  *
  * It takes time linear in the number of edges and keeps them in memory: some
- * 160 bytes for a node and 24 for an edge.
+ * 200 bytes for a node and 25 for an edge.
  *
  * Raises 22004 (an argument is NULL), 42P01 (no such table), 55000 (library
  * and SQL versions differ), 22023 or 42701 (bad lists of columns), 42501 (no

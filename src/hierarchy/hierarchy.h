@@ -235,13 +235,13 @@ extern void dbp_hier_accept_orphan(HierState *state, const Datum *key, const Dat
 
 /* ---- lock.c: who may change which tree at once ---- */
 
-/* A lock on the tree with that root. */
-typedef struct HierTreeLock
+/* A tree that a flush wants to lock, in a map by its root. */
+typedef struct HierRootLock
 {
-	Datum	   *root;
+	HierMapEntry head;			/* MUST BE FIRST */
 	bool		exclusive;
-	uint32		hash;			/* set by lock.c */
-} HierTreeLock;
+	bool		is_new;			/* of our own making: nobody else can see it */
+} HierRootLock;
 
 /* So few nodes are in no more trees than can be locked one by one. */
 #define HIER_FEW_TOUCHED	16
@@ -249,7 +249,8 @@ typedef struct HierTreeLock
 extern bool dbp_hier_lock_writing(Relation storage);
 extern bool dbp_hier_lock_guess(HierState *state, uint32 hash);
 extern void dbp_hier_unlock_guess(HierState *state, uint32 hash);
-extern bool dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n);
+extern bool dbp_hier_lock_roots(HierState *state, HierMap *roots);
+extern void dbp_hier_lock_tree(HierState *state, const Datum *root);
 extern void dbp_hier_lock_whole(HierState *state);
 extern void dbp_hier_lock_rebuild(HierState *state);
 extern uint64 dbp_hier_arrival(HierState *state, const Datum *key);
