@@ -130,8 +130,12 @@ require_auditable(Relation rel)
 	};
 
 	if (rel->rd_rel->relispartition)
+	{
+		Oid			rootid = dbp_partition_root(RelationGetRelid(rel));
+
 		hints.partition = psprintf("Audit the partitioned table %s; its partitions are then audited with it.",
-								   dbp_relation_name_by_oid(dbp_partition_root(RelationGetRelid(rel))));
+								   dbp_relation_name_by_oid(rootid));
+	}
 	dbp_require_target_or_hint(rel, "audited", &hints);
 }
 
