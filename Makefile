@@ -122,6 +122,7 @@ OBJS = \
 	src/hierarchy/spec.o \
 	src/hierarchy/state.o \
 	src/hierarchy/storage.o \
+	src/hierarchy/storage_row.o \
 	src/hierarchy/sync.o \
 	src/hierarchy/tree.o \
 	src/hierarchy/triggers.o \

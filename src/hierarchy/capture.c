@@ -135,17 +135,15 @@ touch_present(HierState *state, Relation rel, TupleTableSlot *slot, HeapTuple tu
 static bool
 order_changed(HierState *state, TriggerData *data)
 {
-	Relation	rel = data->tg_relation;
 	Form_pg_attribute att;
 	bool		old_isnull;
 	bool		new_isnull;
 	Datum		old;
 	Datum		new;
 
-	if (state->spec.order_by == NULL)
+	if (state->order == InvalidAttrNumber)
 		return false;
-	att = TupleDescAttr(RelationGetDescr(rel),
-						dbp_column_number(rel, state->spec.order_by) - 1);
+	att = TupleDescAttr(RelationGetDescr(data->tg_relation), state->order - 1);
 	old = slot_getattr(data->tg_trigslot, att->attnum, &old_isnull);
 	new = slot_getattr(data->tg_newslot, att->attnum, &new_isnull);
 	return old_isnull != new_isnull ||
@@ -164,7 +162,7 @@ is_unchanged(HierState *state, TriggerData *data)
 	bool		has_old = read_key(data->tg_trigslot, state->key, state->queue_type.n, 0, old);
 	bool		has_new = read_key(data->tg_newslot, state->key, state->queue_type.n, 0, new);
 
-	if (state->spec.kind == HIER_NESTED && order_changed(state, data))
+	if (order_changed(state, data))
 		return false;
 	if (has_old != has_new || (has_old && !dbp_key_equal(&state->queue_type, old, new)))
 		return false;

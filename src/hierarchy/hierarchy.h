@@ -146,6 +146,7 @@ struct HierState
 	AttrNumber	key[2 * HIER_MAX_KEY];	/* in this relation; of an edge:
 										 * parent, child */
 	AttrNumber	parent[HIER_MAX_KEY];	/* not in a graph */
+	AttrNumber	order;			/* of nested sets; 0: siblings have none */
 	bool		has_immediate_fk;	/* see dbp_hier_immediate_fk */
 	bool		deferrable_key; /* two rows may have one key for a while */
 	bool		unique_alone;	/* keys are unique without the scope, which
@@ -235,13 +236,13 @@ extern void dbp_hier_accept_orphan(HierState *state, const Datum *key, const Dat
 
 /* ---- lock.c: who may change which tree at once ---- */
 
-/* A lock on the tree with that root. */
-typedef struct HierTreeLock
+/* A tree that a flush wants to lock, in a map by its root. */
+typedef struct HierRootLock
 {
-	Datum	   *root;
+	HierMapEntry head;			/* MUST BE FIRST */
 	bool		exclusive;
-	uint32		hash;			/* set by lock.c */
-} HierTreeLock;
+	bool		is_new;			/* of our own making: nobody else can see it */
+} HierRootLock;
 
 /* So few nodes are in no more trees than can be locked one by one. */
 #define HIER_FEW_TOUCHED	16
@@ -249,12 +250,20 @@ typedef struct HierTreeLock
 extern bool dbp_hier_lock_writing(Relation storage);
 extern bool dbp_hier_lock_guess(HierState *state, uint32 hash);
 extern void dbp_hier_unlock_guess(HierState *state, uint32 hash);
-extern bool dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n);
+extern bool dbp_hier_lock_roots(HierState *state, HierMap *roots);
+extern void dbp_hier_lock_tree(HierState *state, const Datum *root);
 extern void dbp_hier_lock_whole(HierState *state);
 extern void dbp_hier_lock_rebuild(HierState *state);
 extern uint64 dbp_hier_arrival(HierState *state, const Datum *key);
 extern void dbp_hier_lock_arrivals(HierState *state, uint64 arrivals, bool exclusive);
 extern void dbp_hier_lock_init(void);
+
+/* ---- storage_row.c: rows of a storage ---- */
+
+extern bool dbp_hier_is_own_row(TupleTableSlot *slot);
+extern void dbp_hier_refuse_snapshot(Relation storage);
+extern bool dbp_hier_deletes_by_trigger(Relation storage);
+extern void dbp_hier_delete_row(Relation storage, const ItemPointerData *tid, bool by_trigger);
 
 /* ---- pairs.c: reading and writing a closure table ---- */
 

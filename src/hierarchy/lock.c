@@ -45,6 +45,12 @@
 #define CLASS_ARRIVAL	0xDB02
 #define CLASS_REBUILD	0xDB04	/* CLASS_SIBLINGS of edit_order.c has 3 */
 
+typedef struct TreeLock
+{
+	uint32		hash;
+	bool		exclusive;
+} TreeLock;
+
 /* Tree locks of a transaction in one hierarchy. */
 #define TREES_MAX	32
 
@@ -94,8 +100,8 @@ counts_tree(Held *held, uint32 hash)
 static int
 order_by_hash(const void *a, const void *b)
 {
-	const HierTreeLock *left = a;
-	const HierTreeLock *right = b;
+	const TreeLock *left = a;
+	const TreeLock *right = b;
 
 	if (left->hash != right->hash)
 		return left->hash < right->hash ? -1 : 1;
@@ -189,20 +195,14 @@ dbp_hier_unlock_guess(HierState *state, uint32 hash)
 	(void) LockRelease(&tag, ShareLock, false);
 }
 
-/*
- * dbp_hier_lock_trees locks trees, which it reorders, and tells whether one of
- * the locks is new, so that what the caller has read may be out of date.
- */
-bool
-dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n)
+static bool
+lock_trees(HierState *state, TreeLock *locks, int n)
 {
 	Held	   *held = get_held(state->storageid);
 	bool		new = false;
 	int			more = 0;
 
-	for (int i = 0; i < n; i++)
-		locks[i].hash = dbp_key_hash(&state->type, locks[i].root);
-	qsort(locks, n, sizeof(HierTreeLock), order_by_hash);
+	qsort(locks, n, sizeof(TreeLock), order_by_hash);
 	for (int i = 0; i < n && !held->whole; i++)
 		more += (i == 0 || locks[i].hash != locks[i - 1].hash) &&
 			!counts_tree(held, locks[i].hash);
@@ -224,6 +224,44 @@ dbp_hier_lock_trees(HierState *state, HierTreeLock *locks, int n)
 			held->trees[held->ntrees++] = locks[i].hash;
 	}
 	return new;
+}
+
+/*
+ * dbp_hier_lock_roots locks the trees of a map of HierRootLock that are not new,
+ * and tells whether one of the locks is, so that what the caller has read may
+ * be out of date.
+ */
+bool
+dbp_hier_lock_roots(HierState *state, HierMap *roots)
+{
+	int			n = 0;
+	TreeLock   *locks;
+	HierMapIterator iterator;
+	HierRootLock *root;
+
+	if (dbp_map_count(roots) == 0)
+		return false;
+	locks = palloc(sizeof(TreeLock) * dbp_map_count(roots));
+	dbp_map_iterate(roots, &iterator);
+	while ((root = dbp_map_next(roots, &iterator)) != NULL)
+	{
+		if (root->is_new)
+			continue;
+		locks[n].hash = root->head.hash;
+		locks[n++].exclusive = root->exclusive;
+	}
+	return n > 0 && lock_trees(state, locks, n);
+}
+
+/*
+ * dbp_hier_lock_tree locks the tree of a root exclusively.
+ */
+void
+dbp_hier_lock_tree(HierState *state, const Datum *root)
+{
+	TreeLock	lock = {dbp_key_hash(&state->type, root), true};
+
+	(void) lock_trees(state, &lock, 1);
 }
 
 /*

@@ -47,13 +47,6 @@ typedef struct Parent
 	NestedRow	row;
 } Parent;
 
-/* A tree that is to be locked. */
-typedef struct RootLock
-{
-	HierMapEntry head;			/* MUST BE FIRST */
-	bool		is_new;			/* of our own making: nobody else can see it */
-} RootLock;
-
 /*
  * dbp_nested_touch touches a node that no row has told of.
  */
@@ -200,11 +193,13 @@ static void
 want_lock(NestedFlush *flush, const NestedRow *row)
 {
 	bool		found;
-	RootLock   *lock = dbp_map_enter(flush->roots, row->tree, &found);
+	HierRootLock *lock = dbp_map_enter(flush->roots, row->tree, &found);
 	NestedRow	root;
 
-	if (!found)
-		lock->is_new = row->ours && dbp_nested_find(flush->store, row->tree, &root) && root.ours;
+	if (found)
+		return;
+	lock->exclusive = true;
+	lock->is_new = row->ours && dbp_nested_find(flush->store, row->tree, &root) && root.ours;
 }
 
 static void
@@ -240,7 +235,7 @@ classify(NestedFlush *flush)
 	flush->again = false;
 	flush->nodes = dbp_map_create(queue->type, sizeof(NestedNode), flush->cxt);
 	flush->parents = dbp_map_create(queue->type, sizeof(Parent), flush->cxt);
-	flush->roots = dbp_map_create(queue->type, sizeof(RootLock), flush->cxt);
+	flush->roots = dbp_map_create(queue->type, sizeof(HierRootLock), flush->cxt);
 	flush->loaded = NIL;
 
 	/* Rows that are not ours may have changed while we waited. */
@@ -255,29 +250,6 @@ classify(NestedFlush *flush)
 }
 
 /* ---- 2. lock ----------------------------------------------------------------- */
-
-/*
- * lock_trees locks what classify asked for, and tells whether what was read may
- * have changed before.
- */
-static bool
-lock_trees(NestedFlush *flush)
-{
-	HierTreeLock *locks = palloc(sizeof(HierTreeLock) * Max(dbp_map_count(flush->roots), 1));
-	HierMapIterator iterator;
-	RootLock   *lock;
-	int			n = 0;
-
-	dbp_map_iterate(flush->roots, &iterator);
-	while ((lock = dbp_map_next(flush->roots, &iterator)) != NULL)
-	{
-		if (lock->is_new)
-			continue;
-		locks[n].root = lock->head.key;
-		locks[n++].exclusive = true;
-	}
-	return n > 0 && dbp_hier_lock_trees(flush->state, locks, n);
-}
 
 static void
 flush_nested(HierState *state, HierQueue *queue)
@@ -295,7 +267,7 @@ flush_nested(HierState *state, HierQueue *queue)
 		flush.adopts = !dbp_hier_immediate_fk(state) || dbp_hier_has_orphans(state);
 		dbp_hier_announce(state, queue);
 		classify(&flush);
-		waited = lock_trees(&flush);
+		waited = dbp_hier_lock_roots(state, flush.roots);
 		if (dbp_nested_lock(flush.store) || waited)
 		{
 			flush.again = true;

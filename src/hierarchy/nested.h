@@ -18,7 +18,6 @@
 #define DBP_NESTED_H
 
 #include "hierarchy/hierarchy.h"
-#include "lib/stringinfo.h"
 
 /* Numbers of a tree are less than 2 to the power of this. */
 #define NESTED_MAX_BITS		62
@@ -160,7 +159,6 @@ typedef enum NestedQuery
 	NESTED_CHILDREN
 } NestedQuery;
 
-extern void dbp_nested_put_equal(StringInfo sql, const char *left, Oid type, int parameter);
 extern bool dbp_nested_predecessor(HierState *state, const Datum *node, const Datum *parent,
 								   Datum **previous);
 extern List *dbp_nested_children(HierState *state, const Datum *parent);

@@ -17,13 +17,16 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "core/bulk.h"
 #include "core/names.h"
 #include "hierarchy/nested.h"
+#include "hierarchy/rows.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 /* Keys that are read at once. */
 #define FETCH_ROWS	10000
@@ -88,7 +91,7 @@ order_by_key(HierState *state, NestedForest *forest)
 
 /*
  * order_by_query puts the nodes in the order in which a query returns their
- * keys, as the caller's snapshot shows it.
+ * keys, as the active snapshot shows it.
  */
 static void
 order_by_query(HierState *state, NestedForest *forest, const char *sql)
@@ -99,7 +102,8 @@ order_by_query(HierState *state, NestedForest *forest, const char *sql)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
 			 SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
+	/* A read-only cursor takes the active snapshot. */
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 	for (;;)
 	{
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
@@ -252,10 +256,14 @@ dbp_nested_load(HierState *state, MemoryContext cxt)
 	uint32		n;
 	uint32		placed = 0;
 
-	forest->forest = dbp_forest_load(state, cxt);
+	/* One snapshot for both, or there could be nodes that are in no order. */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	forest->forest = dbp_forest_load_snapshot(state, GetActiveSnapshot(), cxt);
 	n = (uint32) (forest->forest->nnodes - forest->forest->ncyclic);
 	forest->nodes = dbp_forest_alloc(n, sizeof(HierNode *));
 	order_nodes(state, forest);
+	PopActiveSnapshot();
 	if (forest->n != n)
 		elog(ERROR, "read %u of %u nodes in their order", forest->n, n);
 
@@ -341,8 +349,8 @@ delete_rows(HierState *state, NestedForest *forest, const Datum *tree)
 	for (int i = 0; tree != NULL && i < state->type.n; i++)
 	{
 		appendStringInfoString(&sql, i > 0 ? " AND " : " WHERE ");
-		dbp_nested_put_equal(&sql, dbp_nested_column(rel, columns.tree[i]),
-							 state->type.col[i].type, i + 1);
+		dbp_sql_put_equal(&sql, state->type.col[i].type, dbp_nested_column(rel, columns.tree[i]),
+						  psprintf("$%d", i + 1));
 		params[i] = DBP_PARAM(state->type.col[i].type, tree[i]);
 	}
 	dbp_sql_query_latest(sql.data, tree != NULL ? state->type.n : 0, params);

@@ -270,7 +270,7 @@ add_finding(const Datum *node, char *problem, void *arg)
 }
 
 /*
- * check_rows_of checks all rows of one storage.  As the owner: who may call the
+ * check_nodes checks all rows of one storage.  As the owner: who may call the
  * function owns the table.
  */
 static void
@@ -298,9 +298,13 @@ check_nodes(FunctionCallInfo fcinfo, Relation target, const HierSpec *spec)
 					"give one row of each cycle another parent");
 	if (forest->forest->norphans > 0)
 		dbp_finding(fcinfo, spec->orphan_error ? DBP_ERROR : DBP_INFO, dbp_relation_name(target),
-					psprintf("%lld rows name a parent that does not exist, and count as roots",
+					psprintf(forest->forest->norphans == 1 ?
+							 "%lld row names a parent that does not exist" :
+							 "%lld rows name a parent that does not exist",
 							 (long long) forest->forest->norphans),
-					"insert the parents, or set the columns NULL");
+					spec->orphan_error ?
+					"insert the parents, or set the columns NULL" :
+					"nothing to do: it counts as a root until its parent arrives");
 	dbp_nested_compare(state, forest, add_finding, &finding);
 	PopActiveSnapshot();
 	dbp_leave_owner(&scope);

@@ -171,11 +171,7 @@ rebuild(HierState *state, const Datum *tree)
 	if (tree == NULL)
 		dbp_hier_lock_whole(state);
 	else
-	{
-		HierTreeLock lock = {unconstify(Datum *, tree), true};
-
-		(void) dbp_hier_lock_trees(state, &lock, 1);
-	}
+		dbp_hier_lock_tree(state, tree);
 	PushActiveSnapshot(GetLatestSnapshot());
 	forest = dbp_nested_load(state, cxt);
 	dbp_forest_require(state, forest->forest);

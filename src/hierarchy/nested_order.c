@@ -22,6 +22,7 @@
 #include "core/names.h"
 #include "core/owner.h"
 #include "hierarchy/nested.h"
+#include "hierarchy/rows.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -29,36 +30,23 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
-typedef enum Operator
-{
-	EQUAL,
-	LESS,
-	LESS_EQUAL
-} Operator;
-
-/*
- * put_comparison adds "left op right" with the type's own operator.
- */
 static void
-put_comparison(StringInfo sql, const char *left, Operator op, Oid type, int parameter)
+put_equal(StringInfo sql, const char *left, Oid type, int parameter)
 {
-	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
-	Oid			operator = get_opfamily_member(entry->btree_opf, entry->btree_opintype,
-											   entry->btree_opintype,
-											   op == EQUAL ? BTEqualStrategyNumber :
-											   op == LESS ? BTLessStrategyNumber :
-											   BTLessEqualStrategyNumber);
-
-	generate_operator_clause(sql, left, type, operator, psprintf("$%d", parameter), type);
+	dbp_sql_put_equal(sql, type, left, psprintf("$%d", parameter));
 }
 
 /*
- * dbp_nested_put_equal adds "left = $n" with the type's own operator.
+ * put_less adds "left < $n", or "left <= $n", with the type's own operator.
  */
-void
-dbp_nested_put_equal(StringInfo sql, const char *left, Oid type, int parameter)
+static void
+put_less(StringInfo sql, const char *left, StrategyNumber strategy, Oid type, int parameter)
 {
-	put_comparison(sql, left, EQUAL, type, parameter);
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
+	Oid			operator = get_opfamily_member(entry->btree_opf, entry->btree_opintype,
+											   entry->btree_opintype, strategy);
+
+	generate_operator_clause(sql, left, type, operator, psprintf("$%d", parameter), type);
 }
 
 /*
@@ -75,11 +63,11 @@ put_key_less(StringInfo sql, HierState *state, int first)
 		const char *name = quote_identifier(list_nth(state->spec.key, i));
 		Oid			type = state->type.col[i].type;
 
-		put_comparison(sql, name, LESS, type, first + i);
+		put_less(sql, name, BTLessStrategyNumber, type, first + i);
 		if (i == n - 1)
 			break;
 		appendStringInfoString(sql, " OR (");
-		put_comparison(sql, name, EQUAL, type, first + i);
+		put_equal(sql, name, type, first + i);
 		appendStringInfoString(sql, " AND (");
 	}
 	for (int i = 0; i < n - 1; i++)
@@ -107,7 +95,7 @@ put_match(StringInfo sql, HierState *state, List *names)
 		int			i = foreach_current_index(lc);
 
 		appendStringInfoString(sql, i > 0 ? " AND " : " WHERE ");
-		put_comparison(sql, quote_identifier(lfirst(lc)), EQUAL, state->type.col[i].type, i + 1);
+		put_equal(sql, quote_identifier(lfirst(lc)), state->type.col[i].type, i + 1);
 	}
 }
 
@@ -217,9 +205,9 @@ predecessor_query(HierState *state, Oid type, bool has_value)
 	{
 		/* The first condition is there for an index to use. */
 		appendStringInfoString(&sql, " AND ");
-		put_comparison(&sql, column, LESS_EQUAL, type, 2 * n + 1);
+		put_less(&sql, column, BTLessEqualStrategyNumber, type, 2 * n + 1);
 		appendStringInfoString(&sql, " AND (");
-		put_comparison(&sql, column, LESS, type, 2 * n + 1);
+		put_less(&sql, column, BTLessStrategyNumber, type, 2 * n + 1);
 	}
 	else
 		appendStringInfo(&sql, " AND (%s IS NOT NULL", column);

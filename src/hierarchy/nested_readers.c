@@ -26,11 +26,11 @@
 #include "core/names.h"
 #include "core/owner.h"
 #include "hierarchy/nested.h"
+#include "hierarchy/rows.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/typcache.h"
 
 typedef struct Reader
 {
@@ -139,13 +139,6 @@ argument_name(const Shape *shape, const char *what, int i)
 	return name;
 }
 
-static void
-put_equal(StringInfo sql, Oid type, const char *a, const char *b)
-{
-	generate_operator_clause(sql, a, type, lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr,
-							 b, type);
-}
-
 /* ---- templates ------------------------------------------------------------------ */
 
 static void
@@ -161,8 +154,8 @@ put_same(StringInfo sql, const Shape *shape, const char *a, const char *b)
 	for (int i = 0; i < shape->n; i++)
 	{
 		appendStringInfoString(sql, i > 0 ? " AND " : "");
-		put_equal(sql, shape->types[i], psprintf("%s.%s", a, shape->tree[i]),
-				  psprintf("%s.%s", b, shape->tree[i]));
+		dbp_sql_put_equal(sql, shape->types[i], psprintf("%s.%s", a, shape->tree[i]),
+						  psprintf("%s.%s", b, shape->tree[i]));
 	}
 }
 
@@ -176,7 +169,7 @@ put_is(StringInfo sql, const Shape *shape, const Reader *reader, const char *ali
 																		reader->nodes[which], i));
 
 		appendStringInfoString(sql, i > 0 ? " AND " : "");
-		put_equal(sql, shape->types[i], psprintf("%s.%s", alias, shape->node[i]), argument);
+		dbp_sql_put_equal(sql, shape->types[i], psprintf("%s.%s", alias, shape->node[i]), argument);
 	}
 }
 

@@ -34,11 +34,9 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
-#include "catalog/pg_type.h"
 #include "compat/compat.h"
 #include "core/append.h"
 #include "core/names.h"
-#include "core/owner.h"
 #include "hierarchy/nested.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -180,7 +178,6 @@ NestedStore *
 dbp_nested_open(HierState *state, bool repair)
 {
 	NestedStore *store = palloc0(sizeof(NestedStore));
-	TriggerDesc *triggers;
 	HierKeyShape keys;
 
 	store->state = state;
@@ -194,10 +191,7 @@ dbp_nested_open(HierState *state, bool repair)
 		dbp_key_refuse_storage(state, store->rel);
 	store->slot = table_slot_create(store->rel, NULL);
 	store->written_by = InvalidCommandId;
-	triggers = store->rel->trigdesc;
-	store->by_trigger = triggers != NULL &&
-		(triggers->trig_delete_before_row || triggers->trig_delete_after_row ||
-		 triggers->trig_delete_before_statement || triggers->trig_delete_after_statement);
+	store->by_trigger = dbp_hier_deletes_by_trigger(store->rel);
 	if (IsolationUsesXactSnapshot())
 		store->crosscheck = RegisterSnapshot(GetTransactionSnapshot());
 	return store;
@@ -268,24 +262,6 @@ start(NestedStore *store, Probe *probe, const Datum *key)
 	MemoryContextSwitchTo(oldcxt);
 }
 
-static void
-snapshot_failed(NestedStore *store)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent change of hierarchy \"%s\"",
-					RelationGetRelationName(store->rel)),
-			 errhint("The transaction might succeed if retried.")));
-}
-
-static bool
-is_ours(TupleTableSlot *slot)
-{
-	HeapTuple	tuple = ((BufferHeapTupleTableSlot *) slot)->base.tuple;
-
-	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
-}
-
 /*
  * read_next reads the next row of a scan.
  */
@@ -300,10 +276,10 @@ read_next(NestedStore *store, Probe *probe, ScanDirection direction, NestedRow *
 	if (!found)
 		return false;
 	dbp_nested_read(slot, &store->shape->columns, &store->state->type, row);
-	row->ours = is_ours(slot);
+	row->ours = dbp_hier_is_own_row(slot);
 	if (store->crosscheck != NULL && !row->ours &&
 		!table_tuple_satisfies_snapshot(store->rel, slot, store->crosscheck))
-		snapshot_failed(store);
+		dbp_hier_refuse_snapshot(store->rel);
 	if (!store->repair &&
 		(row->lft < 0 || row->lft >= row->rgt || row->rgt >= INT64CONST(1) << NESTED_MAX_BITS ||
 		 row->depth < 0))
@@ -337,7 +313,7 @@ require_unseen(NestedStore *store, Probe *probe)
 
 		/* What we deleted ourselves may still show in it. */
 		if (!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(tuple->t_data)))
-			snapshot_failed(store);
+			dbp_hier_refuse_snapshot(store->rel);
 	}
 	ExecClearTuple(store->slot);
 	index_endscan(scan);
@@ -476,46 +452,18 @@ dbp_nested_damaged(NestedStore *store, const Datum *tree)
 
 /* ---- writing --------------------------------------------------------------- */
 
-static void
-delete_by_trigger(NestedStore *store, const NestedRow *row)
-{
-	DbpOwnerScope scope;
-	DbpParam	param = DBP_PARAM(TIDOID, PointerGetDatum(&row->tid));
-
-	SPI_connect();
-	dbp_enter_owner(&scope, store->rel->rd_rel->relowner);
-	dbp_sql_query_latest(psprintf("DELETE FROM %s WHERE ctid OPERATOR(pg_catalog.=) $1",
-								  dbp_relation_name(store->rel)), 1, &param);
-	dbp_leave_owner(&scope);
-	SPI_finish();
-}
-
 /*
  * dbp_nested_delete deletes a row that was read.
  */
 void
 dbp_nested_delete(NestedStore *store, const NestedRow *row)
 {
-	TM_FailureData failure;
-	TM_Result	result;
-
 	Assert(store->nwaiting == 0);
-	if (store->by_trigger)
-	{
-		delete_by_trigger(store, row);
-		return;
-	}
 
 	/* A command cannot delete what it wrote itself. */
 	if (store->written_by == GetCurrentCommandId(false))
 		CommandCounterIncrement();
-	result = table_tuple_delete(store->rel, unconstify(ItemPointerData *, &row->tid),
-								GetCurrentCommandId(true), SnapshotSelf, InvalidSnapshot,
-								true, &failure, false);
-
-	/* The tree is locked: only somebody who edits this table can be at it. */
-	if (result != TM_Ok)
-		snapshot_failed(store);
+	dbp_hier_delete_row(store->rel, &row->tid, store->by_trigger);
 }
 
 /*

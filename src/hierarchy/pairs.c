@@ -22,16 +22,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "compat/compat.h"
 #include "core/append.h"
-#include "core/names.h"
-#include "core/owner.h"
 #include "hierarchy/closure.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -80,7 +76,6 @@ HierPairs *
 dbp_pairs_open(HierState *state)
 {
 	HierPairs  *pairs = palloc0(sizeof(HierPairs));
-	TriggerDesc *triggers;
 
 	pairs->state = state;
 	pairs->cxt = CurrentMemoryContext;
@@ -92,10 +87,7 @@ dbp_pairs_open(HierState *state)
 	pairs->descendant_slot = table_slot_create(pairs->rel, NULL);
 	pairs->cross_check = IsolationUsesXactSnapshot();
 	pairs->counts = dbp_counts_begin(state);
-	triggers = pairs->rel->trigdesc;
-	pairs->by_trigger = triggers != NULL &&
-		(triggers->trig_delete_before_row || triggers->trig_delete_after_row ||
-		 triggers->trig_delete_before_statement || triggers->trig_delete_after_statement);
+	pairs->by_trigger = dbp_hier_deletes_by_trigger(pairs->rel);
 	return pairs;
 }
 
@@ -165,7 +157,6 @@ static void
 read_pair(HierPairs *pairs, TupleTableSlot *slot, const AttrNumber *key, Datum *values,
 		  HierPair *pair)
 {
-	HeapTuple	tuple = ((BufferHeapTupleTableSlot *) slot)->base.tuple;
 	bool		isnull;
 
 	for (int i = 0; i < pairs->state->type.n; i++)
@@ -173,42 +164,55 @@ read_pair(HierPairs *pairs, TupleTableSlot *slot, const AttrNumber *key, Datum *
 	pair->key = values;
 	pair->depth = DatumGetInt32(slot_getattr(slot, pairs->closure->depth, &isnull));
 	pair->tid = slot->tts_tid;
-	pair->ours = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
-}
-
-static void
-raise_concurrent_change(HierPairs *pairs)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent change of hierarchy \"%s\"",
-					RelationGetRelationName(pairs->rel)),
-			 errhint("The transaction might succeed if retried.")));
+	pair->ours = dbp_hier_is_own_row(slot);
 }
 
 /*
- * cross_check raises unless the transaction's own snapshot shows as many pairs
+ * current_snapshot is the transaction's own, with what it has done up to now.
+ */
+static Snapshot
+current_snapshot(void)
+{
+	CommandCounterIncrement();
+	return GetTransactionSnapshot();
+}
+
+/*
+ * frozen_snapshot is a copy of it that does not move on with our commands.
+ */
+static Snapshot
+frozen_snapshot(void)
+{
+	Snapshot	snapshot;
+
+	PushCopiedSnapshot(current_snapshot());
+	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	PopActiveSnapshot();
+	return snapshot;
+}
+
+/*
+ * cross_check raises unless a snapshot of the transaction shows as many pairs
  * in an index scan, and in the same places if tids is not NULL.
  */
 static void
-cross_check(HierPairs *pairs, Relation index, const ScanKeyData *keys, const Datum *key,
-			int n, ItemPointerData *tids, int64 npairs)
+cross_check(HierPairs *pairs, Snapshot snapshot, Relation index, const ScanKeyData *keys,
+			const Datum *key, int n, ItemPointerData *tids, int64 npairs)
 {
 	TupleTableSlot *slot = table_slot_create(pairs->rel, NULL);
 	IndexScanDesc scan;
 	int64		found = 0;
 
-	CommandCounterIncrement();
-	scan = index_beginscan(pairs->rel, index, GetTransactionSnapshot(), NULL, n, 0);
+	scan = index_beginscan(pairs->rel, index, snapshot, NULL, n, 0);
 	set_scan(scan, keys, key, n);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		if (found == npairs || (tids != NULL && !ItemPointerEquals(&slot->tts_tid, &tids[found])))
-			raise_concurrent_change(pairs);
+			dbp_hier_refuse_snapshot(pairs->rel);
 		found++;
 	}
 	if (found != npairs)
-		raise_concurrent_change(pairs);
+		dbp_hier_refuse_snapshot(pairs->rel);
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -252,7 +256,8 @@ dbp_pairs_ancestors(HierPairs *pairs, const Datum *node, HierPairList *list)
 
 		for (int i = 0; i < list->n; i++)
 			tids[i] = list->pairs[i].tid;
-		cross_check(pairs, pairs->backward, closure->backward_keys, node, n, tids, list->n);
+		cross_check(pairs, current_snapshot(), pairs->backward, closure->backward_keys, node, n,
+					tids, list->n);
 		pfree(tids);
 	}
 }
@@ -268,24 +273,33 @@ dbp_pairs_descendants(HierPairs *pairs, const Datum *node, HierPairVisit visit, 
 	int			n = pairs->state->type.n;
 	Datum		values[HIER_MAX_KEY];
 	HierPair	pair;
+	Snapshot	snapshot = pairs->cross_check ? frozen_snapshot() : NULL;
 	int64		found = 0;
 
-	if (pairs->cross_check)
-		CommandCounterIncrement();
 	start_scan(pairs, &pairs->descendants, pairs->forward, closure->forward_keys, node, n);
 	while (next_pair(pairs, pairs->descendants, pairs->descendant_slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (pairs->cross_check &&
-			!table_tuple_satisfies_snapshot(pairs->rel, pairs->descendant_slot,
-											GetTransactionSnapshot()))
-			raise_concurrent_change(pairs);
 		read_pair(pairs, pairs->descendant_slot, closure->descendant, values, &pair);
-		found++;
+		if (snapshot != NULL)
+		{
+			bool		shown = table_tuple_satisfies_snapshot(pairs->rel, pairs->descendant_slot,
+															   snapshot);
+
+			/* One of ours that it does not show was written by this visit. */
+			if (!shown && !pair.ours)
+				dbp_hier_refuse_snapshot(pairs->rel);
+			found += shown;
+		}
 		visit(pairs, &pair, arg);
 	}
-	if (pairs->cross_check)
-		cross_check(pairs, pairs->forward, closure->forward_keys, node, n, NULL, found);
+
+	/* What the visit has deleted meanwhile, the snapshot still shows. */
+	if (snapshot != NULL)
+	{
+		cross_check(pairs, snapshot, pairs->forward, closure->forward_keys, node, n, NULL, found);
+		UnregisterSnapshot(snapshot);
+	}
 }
 
 /*
@@ -310,26 +324,12 @@ dbp_pairs_find(HierPairs *pairs, const Datum *ancestor, const Datum *descendant,
 		read_pair(pairs, pairs->slot, closure->descendant, values, pair);
 	pair->key = NULL;
 	if (pairs->cross_check)
-		cross_check(pairs, pairs->forward, closure->forward_keys, key, 2 * n - nscope,
-					&pair->tid, found ? 1 : 0);
+		cross_check(pairs, current_snapshot(), pairs->forward, closure->forward_keys, key,
+					2 * n - nscope, &pair->tid, found ? 1 : 0);
 	return found;
 }
 
 /* ---- writing ------------------------------------------------------------------ */
-
-static void
-delete_by_trigger(HierPairs *pairs, const ItemPointerData *tid)
-{
-	DbpOwnerScope scope;
-	DbpParam	param = DBP_PARAM(TIDOID, PointerGetDatum(tid));
-
-	SPI_connect();
-	dbp_enter_owner(&scope, pairs->rel->rd_rel->relowner);
-	dbp_sql_query_latest(psprintf("DELETE FROM %s WHERE ctid OPERATOR(pg_catalog.=) $1",
-								  dbp_relation_name(pairs->rel)), 1, &param);
-	dbp_leave_owner(&scope);
-	SPI_finish();
-}
 
 /*
  * dbp_pairs_lock locks the closure table as its writers do, and tells whether
@@ -368,26 +368,9 @@ void
 dbp_pairs_delete(HierPairs *pairs, const HierPair *pair, const Datum *ancestor,
 				 const Datum *descendant)
 {
-	TM_FailureData failure;
-	TM_Result	result;
-
 	(void) dbp_pairs_lock(pairs);
 	count_pair(pairs, ancestor, pair->depth, false);
-	if (pairs->by_trigger)
-	{
-		delete_by_trigger(pairs, &pair->tid);
-		return;
-	}
-	result = table_tuple_delete(pairs->rel, unconstify(ItemPointerData *, &pair->tid),
-								GetCurrentCommandId(true), SnapshotSelf, InvalidSnapshot,
-								true, &failure, false);
-
-	/*
-	 * The tree is locked: only somebody who edits the closure table can be at
-	 * it.
-	 */
-	if (result != TM_Ok)
-		raise_concurrent_change(pairs);
+	dbp_hier_delete_row(pairs->rel, &pair->tid, pairs->by_trigger);
 }
 
 /*

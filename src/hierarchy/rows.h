@@ -2,7 +2,7 @@
  *
  * rows.h
  *	  Rows that statements on a user's table are made with; what edit*.c and
- *	  convert*.c share; the walk uses the parts of statements, too.
+ *	  convert*.c share; the walk and nested sets use the parts of statements, too.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *

@@ -193,6 +193,8 @@ fill_state(HierState *state, Relation rel)
 		(void) resolve_columns(state->parent, rel, spec->parent);
 		dbp_key_type(&state->queue_type, rel, state->key, n);
 		find_key_facts(state, root);
+		if (spec->kind == HIER_NESTED && spec->order_by != NULL)
+			state->order = dbp_column_number(rel, spec->order_by);
 	}
 	dbp_key_type(&state->type, rel, state->key, n);
 	table_close(root, AccessShareLock);

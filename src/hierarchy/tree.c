@@ -76,7 +76,7 @@ want_lock(Flush *flush, const HierPairList *above, bool exclusive)
 {
 	const HierPair *root = dbp_tree_root(above);
 	HierPair	self;
-	RootLock   *lock;
+	HierRootLock *lock;
 	bool		found;
 
 	if (root->ours && dbp_pairs_find(flush->pairs, root->key, root->key, &self) && self.ours)
@@ -202,7 +202,7 @@ classify(Flush *flush)
 	MemoryContextReset(flush->attempt_cxt);
 	MemoryContextSwitchTo(flush->attempt_cxt);
 	flush->parents = dbp_map_create(queue->type, sizeof(Parent), flush->attempt_cxt);
-	flush->roots = dbp_map_create(queue->type, sizeof(RootLock), flush->attempt_cxt);
+	flush->roots = dbp_map_create(queue->type, sizeof(HierRootLock), flush->attempt_cxt);
 	flush->nmoved = 0;
 	flush->ngone = 0;
 	for (int i = 0; i < queue->ntouched; i++)
@@ -228,31 +228,6 @@ classify(Flush *flush)
 /* ---- 2. lock --------------------------------------------------------------- */
 
 /*
- * lock_trees locks what classify asked for, and tells whether what was read may
- * have changed before.
- */
-static bool
-lock_trees(Flush *flush)
-{
-	int			n = dbp_map_count(flush->roots);
-	HierTreeLock *locks;
-	HierMapIterator iterator;
-	RootLock   *lock;
-	int			i = 0;
-
-	if (n == 0)
-		return false;
-	locks = palloc(sizeof(HierTreeLock) * n);
-	dbp_map_iterate(flush->roots, &iterator);
-	while ((lock = dbp_map_next(flush->roots, &iterator)) != NULL)
-	{
-		locks[i].root = lock->head.key;
-		locks[i++].exclusive = lock->exclusive;
-	}
-	return dbp_hier_lock_trees(flush->state, locks, n);
-}
-
-/*
  * guess_tree locks the tree that the last leaf came to, before this one's is
  * known: where that is the same, all has to be read only once.
  */
@@ -276,7 +251,7 @@ learn_tree(Flush *flush, bool guessed)
 {
 	HierState  *state = flush->state;
 	HierMapIterator iterator;
-	RootLock   *lock;
+	HierRootLock *lock;
 	uint32		hash = state->guess;
 
 	dbp_map_iterate(flush->roots, &iterator);
@@ -359,7 +334,7 @@ flush_tree(HierState *state, HierQueue *queue)
 		classify(&flush);
 		learn_tree(&flush, guessed);
 		guessed = false;
-		waited = lock_trees(&flush);
+		waited = dbp_hier_lock_roots(state, flush.roots);
 		if (dbp_pairs_lock(flush.pairs) || waited)
 			continue;
 		cut(&flush);

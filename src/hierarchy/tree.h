@@ -61,16 +61,10 @@ typedef struct Flush
 	MemoryContext attempt_cxt;	/* reset at each attempt */
 	MemoryContext row_cxt;		/* reset for each row */
 	HierMap    *parents;		/* Parent */
-	HierMap    *roots;			/* RootLock */
+	HierMap    *roots;			/* HierRootLock */
 	int			nmoved;
 	int			ngone;
 } Flush;
-
-typedef struct RootLock
-{
-	HierMapEntry head;			/* MUST BE FIRST */
-	bool		exclusive;
-} RootLock;
 
 static inline Work *
 work_of(HierTouched *touched)

@@ -17,33 +17,14 @@
 # failed`.
 
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../setup/model.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../setup/model.sh"
 
-SEED=${DBP_SEED:-$((RANDOM * 32768 + RANDOM))}
 STEPS=${STEPS:-400}
 SESSIONS=${SESSIONS:-4}
 ROUNDS=${ROUNDS:-4}
 TRANSACTIONS=${TRANSACTIONS:-25}
-passed=0
-failed=0
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
 echo "DBP_SEED=$SEED STEPS=$STEPS SESSIONS=$SESSIONS ROUNDS=$ROUNDS TRANSACTIONS=$TRANSACTIONS"
-
-sql() { psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
-
-# The same for the result of a check: an error is a result, too.
-ask() { sql "$@" 2>&1 || true; }
-
-# check WHAT RESULT: anything but an empty result has failed.
-check()
-{
-	if [ -z "$2" ]; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		printf 'not ok: %s\n%s\n' "$1" "$2" | head -n 20
-	fi
-}
 
 # statements SEED COUNT NODES: print random statements, one a line; %1$I stands
 # for the table.

@@ -18,7 +18,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-SEED=${DBP_SEED:-$((RANDOM * 32768 + RANDOM))}
+# shellcheck source-path=SCRIPTDIR source=../setup/model.sh
+. "../setup/model.sh"
 GROUPS_OF=${GROUPS_OF:-160}
 SESSIONS=${SESSIONS:-4}
 ROUNDS=${ROUNDS:-4}
@@ -29,25 +30,8 @@ KINDS=${KINDS:-plain cascade setnull setdefault soft late swap tenant loose part
 # in the same transaction, a savepoint that is not there, TRUNCATE with
 # deferred checks waiting.
 ALLOWED='23505|23503|23514|21000|27000|40001|40P01|25P02|3B001|55006'
-passed=0
-failed=0
-scratch=$(mktemp -d)
-trap '[ -n "${KEEP:-}" ] || rm -rf "$scratch"' EXIT
 export PGOPTIONS='-c client_min_messages=warning -c deadlock_timeout=20ms'
 echo "DBP_SEED=$SEED GROUPS_OF=$GROUPS_OF SESSIONS=$SESSIONS ROUNDS=$ROUNDS TRANSACTIONS=$TRANSACTIONS"
-
-sql() { psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
-
-# check WHAT RESULT: anything but an empty result has failed.
-check()
-{
-	if [ -z "$2" ]; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		printf 'not ok: %s\n%s\n' "$1" "$2" | head -n 60
-	fi
-}
 
 # seed TEXT: a number from -1 to 1 that SEED and the text decide.
 seed() { cksum <<<"$SEED $1" | awk '{ print $1 % 100000 / 50000 - 1 }'; }
