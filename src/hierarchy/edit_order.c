@@ -10,7 +10,7 @@
  *
  * Two edits that put nodes among the same siblings at the same time would
  * choose the same number.  So the children of a parent have a lock of their
- * own (class CLASS_SIBLINGS, closure table, hash of the parent's key), taken
+ * own (class HIER_LOCK_SIBLINGS, closure table, hash of the parent's key), taken
  * before their numbers are read, and read as they are now, whatever snapshot
  * the transaction has.  Plain SQL that sets the column does not take it.
  *
@@ -34,9 +34,6 @@
 #include "utils/float.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
-
-/* Beside those of lock.c. */
-#define CLASS_SIBLINGS	0xDB03
 
 /* Distance of neighbours where there is room. */
 #define GAP				1024
@@ -282,7 +279,7 @@ dbp_edit_lock_siblings(Edit *edit, const Datum *scope, const Datum *parent)
 		type.n = edit->table.nscope;
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, edit->storageid,
 						 parent != NULL ? dbp_key_hash(&type, parent) :
-						 type.n > 0 ? dbp_key_hash(&type, scope) : 0, CLASS_SIBLINGS);
+						 type.n > 0 ? dbp_key_hash(&type, scope) : 0, HIER_LOCK_SIBLINGS);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 

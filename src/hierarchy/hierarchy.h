@@ -236,6 +236,15 @@ extern void dbp_hier_accept_orphan(HierState *state, const Datum *key, const Dat
 
 /* ---- lock.c: who may change which tree at once ---- */
 
+/*
+ * Classes of our advisory locks: field4 of the tag, where the server's own have
+ * 1 and 2.
+ */
+#define HIER_LOCK_TREE		0xDB01
+#define HIER_LOCK_ARRIVAL	0xDB02
+#define HIER_LOCK_SIBLINGS	0xDB03	/* of edit_order.c */
+#define HIER_LOCK_REBUILD	0xDB04
+
 /* A tree that a flush wants to lock, in a map by its root. */
 typedef struct HierRootLock
 {

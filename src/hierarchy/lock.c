@@ -40,11 +40,6 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
-/* field4 of the tags; PostgreSQL's own advisory locks have 1 and 2 there. */
-#define CLASS_TREE		0xDB01
-#define CLASS_ARRIVAL	0xDB02
-#define CLASS_REBUILD	0xDB04	/* CLASS_SIBLINGS of edit_order.c has 3 */
-
 typedef struct TreeLock
 {
 	uint32		hash;
@@ -158,14 +153,14 @@ dbp_hier_lock_rebuild(HierState *state)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid, 0, CLASS_REBUILD);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid, 0, HIER_LOCK_REBUILD);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 static void
 tree_tag(LOCKTAG *tag, HierState *state, uint32 hash)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, state->storageid, hash, CLASS_TREE);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, state->storageid, hash, HIER_LOCK_TREE);
 }
 
 /*
@@ -286,7 +281,7 @@ dbp_hier_lock_arrivals(HierState *state, uint64 arrivals, bool exclusive)
 
 		if ((arrivals & (UINT64CONST(1) << i)) == 0)
 			continue;
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid, i, CLASS_ARRIVAL);
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, state->storageid, i, HIER_LOCK_ARRIVAL);
 		(void) LockAcquire(&tag, exclusive ? ExclusiveLock : ShareLock, false, false);
 	}
 }
