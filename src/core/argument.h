@@ -30,7 +30,7 @@ typedef bool (*DbpOption) (const DbpArgument *argument, const char *name, JsonbV
 						   void *options);
 
 extern void dbp_argument_refuse(const DbpArgument *argument,
-								const char *why) pg_attribute_noreturn();
+								const char *why);
 extern void dbp_argument_read(const DbpArgument *argument, DbpOption set, void *options);
 extern List *dbp_argument_names(const DbpArgument *argument, JsonbValue *value);
 extern void dbp_argument_print_names(StringInfo out, const char *option, List *names);
