@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/parts.h"
@@ -65,20 +64,12 @@ is_newest(TupleTableSlot *slot, HeapTuple tuple)
 }
 
 /*
- * went_after_flush tells whether a row was removed later than the last flush,
- * so that no row with its key can have come without passing through the queue.
+ * touch_removed notes that a row went.  Whether its key is still there is looked
+ * up: a statement in WITH, or MERGE, may have brought it back already, and its
+ * row can be told of after the flush.
  */
-static bool
-went_after_flush(HierState *state, TupleTableSlot *slot, HeapTuple tuple)
-{
-	if (!TTS_IS_BUFFERTUPLE(slot) || HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data) ||
-		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple->t_data)))
-		return false;
-	return !dbp_hier_flushed_since(state, HeapTupleHeaderGetCmax(tuple->t_data));
-}
-
 static void
-touch_removed(HierState *state, TupleTableSlot *slot, HeapTuple tuple)
+touch_removed(HierState *state, TupleTableSlot *slot)
 {
 	HierQueue  *queue = dbp_hier_queue(state);
 	Datum		key[2 * HIER_MAX_KEY];
@@ -88,9 +79,7 @@ touch_removed(HierState *state, TupleTableSlot *slot, HeapTuple tuple)
 	if (!read_key(slot, state->key, state->queue_type.n, 0, key))
 		return;					/* it never was a node */
 	touched = dbp_hier_touch(queue, key, &found);
-	touched->known = !found && state->spec.kind != HIER_GRAPH && !state->deferrable_key &&
-		went_after_flush(state, slot, tuple);
-	touched->exists = false;
+	touched->known = false;
 	if (state->deferrable_key)
 		dbp_hier_remember_orphan(state, key);
 }
@@ -187,12 +176,12 @@ touch_row(HierState *state, TriggerData *data)
 	}
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
 	{
-		touch_removed(state, data->tg_trigslot, data->tg_trigtuple);
+		touch_removed(state, data->tg_trigslot);
 		queue->deletes = true;
 	}
 	else
 	{
-		touch_removed(state, data->tg_trigslot, data->tg_trigtuple);
+		touch_removed(state, data->tg_trigslot);
 		touch_present(state, data->tg_relation, data->tg_newslot, data->tg_newtuple);
 		queue->updates = true;
 	}

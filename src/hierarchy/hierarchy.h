@@ -226,7 +226,6 @@ extern bool dbp_hier_has_orphans(HierState *state);
 extern void dbp_hier_announce(HierState *state, HierQueue *queue);
 extern void dbp_hier_flush(HierState *state);
 extern void dbp_hier_flush_chunk(HierState *state);
-extern bool dbp_hier_flushed_since(HierState *state, CommandId command);
 extern void dbp_hier_queue_init(void);
 
 /* ---- cycle.c: nodes that a flush cannot place ---- */

@@ -12,9 +12,9 @@
  * The hard part is nesting: triggers of the user's change the same table
  * between our row triggers, foreign keys cascade, statements end inside
  * others.  So the queue holds what was touched, not what was done: a key that
- * comes twice, or whose row has changed again, is looked up in the table when
- * the queue is flushed.  Only what a row says for certain is taken from it:
- * that it is the newest version, or that it went after the last flush.
+ * comes twice, whose row has changed again or went, is looked up in the table
+ * when the queue is flushed.  Only what the newest version of a row says is taken
+ * from it.
  *
  * A statement inside another one flushes what that has queued, too.  If its
  * subtransaction is rolled back, the flush is undone, and the queue must be
@@ -55,8 +55,6 @@ typedef struct Pending
 	int			flush_at;		/* flush when it holds so many, if it may be */
 	int			flushing;		/* nest level of the flush that is going on,
 								 * or 0 */
-	bool		flushed;
-	CommandId	flushed_by;		/* command of the last flush */
 	MemoryContext orphan_cxt;	/* NULL: there are none */
 	HierMap    *orphans;		/* nodes placed as roots for want of their
 								 * parent */
@@ -349,8 +347,6 @@ flush_once(Pending *pending, bool final)
 	}
 	queue->final = final;
 	CommandCounterIncrement();
-	pending->flushed = true;
-	pending->flushed_by = GetCurrentCommandId(true);
 	oldcxt = MemoryContextSwitchTo(queue->cxt);
 	pending->flushing = GetCurrentTransactionNestLevel();
 	if (!is_restoring(state))
@@ -393,18 +389,6 @@ dbp_hier_flush_chunk(HierState *state)
 	if (is_due(pending) && pending->queue->ntouched >= pending->flush_at &&
 		!pending->queue->updates && pending->queue->inserts != pending->queue->deletes)
 		flush_once(pending, false);
-}
-
-/*
- * dbp_hier_flushed_since tells whether a hierarchy was flushed by a command, or
- * a later one.
- */
-bool
-dbp_hier_flushed_since(HierState *state, CommandId command)
-{
-	Pending    *pending = find_pending(state->storageid);
-
-	return pending != NULL && pending->flushed && pending->flushed_by >= command;
 }
 
 /*

@@ -157,6 +157,16 @@ WITH x AS (DELETE FROM node WHERE id = 5 RETURNING id) UPDATE node SET parent_id
 :same
 WITH x AS (INSERT INTO node VALUES (5, 1009)) DELETE FROM node WHERE id = 1009;
 :same
+-- A node goes and comes back in one statement, which tells of the new row after
+-- it has told that the DELETE is over; its children stay.
+CREATE TABLE again (id int PRIMARY KEY, parent_id int REFERENCES again ON DELETE NO ACTION);
+SELECT dbpatterns.closure_enable('again', 'parent_id');
+SELECT watch('again', '{parent_id}');
+INSERT INTO again SELECT i, CASE WHEN i > 1 THEN i / 2 END FROM generate_series(1, 31) i;
+WITH x AS (INSERT INTO again VALUES (3, 5)), y AS (DELETE FROM again WHERE id = 3)
+SELECT 'both before the triggers';
+:same
+SELECT * FROM again_closure WHERE descendant = 15 ORDER BY depth;
 
 -- A row that is marked as deleted is a row: its subtree stays where it is, and
 -- marking it writes nothing.
