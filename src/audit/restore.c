@@ -189,10 +189,8 @@ run_statement(Statement *statement, UndoPlan *kept)
 			kept->sql = NULL;	/* lives in the plan's memory */
 			SPI_freeplan(kept->plan);
 		}
-		kept->plan = SPI_prepare(statement->sql.data, statement->nparams, statement->types);
-		if (kept->plan == NULL)
-			elog(ERROR, "SPI_prepare failed for \"%s\": %s", statement->sql.data,
-				 SPI_result_code_string(SPI_result));
+		kept->plan = dbp_sql_prepare(statement->sql.data, statement->nparams,
+									 statement->types, 0);
 		kept->sql = MemoryContextStrdup(GetMemoryChunkContext(kept->plan), statement->sql.data);
 	}
 	rc = SPI_execute_snapshot(kept->plan, statement->values, statement->nulls,

@@ -299,12 +299,9 @@ kept_plan(SPIPlanPtr *plan, const char *sql, int nparams, const Oid *types)
 {
 	if (*plan == NULL)
 	{
-		SPIPlanPtr	made = SPI_prepare_cursor(sql, nparams, unconstify(Oid *, types),
-											  CURSOR_OPT_GENERIC_PLAN);
+		SPIPlanPtr	made = dbp_sql_prepare(sql, nparams, types, CURSOR_OPT_GENERIC_PLAN);
 
-		if (made == NULL || SPI_keepplan(made) != 0)
-			elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
-				 SPI_result_code_string(SPI_result));
+		SPI_keepplan(made);
 		*plan = made;
 	}
 	return *plan;

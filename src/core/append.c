@@ -41,6 +41,7 @@
 #include "core/append.h"
 #include "core/names.h"
 #include "core/owner.h"
+#include "core/sql.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -540,10 +541,8 @@ append_by_insert(Relation rel, int nrows, DbpAppendRow fill, void *arg)
 
 	dbp_enter_owner(&scope, rel->rd_rel->relowner);
 	SPI_connect();
-	plan = SPI_prepare(psprintf("INSERT INTO %s (%s) VALUES (%s)", dbp_relation_name(rel),
-								columns.data, params.data), n, types);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	plan = dbp_sql_prepare(psprintf("INSERT INTO %s (%s) VALUES (%s)", dbp_relation_name(rel),
+									columns.data, params.data), n, types, 0);
 	for (int row = 0; row < nrows; row++)
 	{
 		ExecClearTuple(slot);

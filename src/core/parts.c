@@ -25,6 +25,7 @@
 #include "core/parts.h"
 #include "core/target.h"
 #include "executor/tuptable.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -109,7 +110,8 @@ dbp_new_part(Oid relid, const List *touched)
 }
 
 /*
- * dbp_has_rows tells whether a table or partition holds any row now.
+ * dbp_has_rows tells whether a table or partition holds any row now.  Locks ACCESS
+ * SHARE on it and its partitions.
  */
 bool
 dbp_has_rows(Oid relid)
@@ -117,6 +119,7 @@ dbp_has_rows(Oid relid)
 	bool		found = false;
 	ListCell   *lc;
 
+	LockRelationOid(relid, AccessShareLock);
 	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), NoLock);

@@ -23,6 +23,21 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+/*
+ * dbp_sql_prepare makes a plan for a query, with the options of a cursor.  It
+ * goes with the connection unless SPI_keepplan is called.
+ */
+SPIPlanPtr
+dbp_sql_prepare(const char *sql, int nparams, const Oid *types, int options)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nparams, unconstify(Oid *, types), options);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
+	return plan;
+}
+
 static uint64
 run(const char *sql, int nparams, const DbpParam *params, Snapshot snapshot)
 {
@@ -39,10 +54,7 @@ run(const char *sql, int nparams, const DbpParam *params, Snapshot snapshot)
 		nulls[i] = params[i].isnull ? 'n' : ' ';
 	}
 
-	plan = SPI_prepare(sql, nparams, types);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
-			 SPI_result_code_string(SPI_result));
+	plan = dbp_sql_prepare(sql, nparams, types, 0);
 	rc = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
 							  false, true, 0);
 	if (rc < 0)

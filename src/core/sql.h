@@ -32,6 +32,8 @@ extern void dbp_sql_command(const char *format,...) pg_attribute_printf(1, 2);
 extern uint64 dbp_sql_query(const char *sql, int nparams, const DbpParam *params);
 extern uint64 dbp_sql_query_latest(const char *sql, int nparams,
 								   const DbpParam *params);
+extern SPIPlanPtr dbp_sql_prepare(const char *sql, int nparams, const Oid *types,
+								  int options);
 extern Datum dbp_sql_value(uint64 row, int column, bool *isnull);
 extern char *dbp_sql_text(uint64 row, int column);
 

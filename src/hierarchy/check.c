@@ -57,17 +57,6 @@ typedef struct Check
 
 /* ---- triggers ------------------------------------------------------------ */
 
-static const struct
-{
-	int16		type;
-	const char *what;
-}			needed[] = {
-	{TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE, "inserted and deleted rows"},
-	{TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE, "updated rows"},
-	{TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, "the end of statements"},
-	{TRIGGER_TYPE_TRUNCATE, "TRUNCATE"}
-};
-
 /*
  * check_fire compares when the triggers fire with what was asked for: ALTER
  * TABLE ... ENABLE TRIGGER ALL, as in a restore, makes all of them ordinary.
@@ -102,8 +91,9 @@ check_triggers(Check *check, Relation rel)
 	List	   *triggers = dbp_hier_storage_triggers(rel, check->spec);
 	char	   *object = dbp_relation_name(rel);
 
-	for (int i = 0; i < lengthof(needed); i++)
+	for (int i = 0; i < HIER_NPARTS; i++)
 	{
+		const HierPart *part = &dbp_hier_parts[i];
 		Trigger    *found = NULL;
 		ListCell   *lc;
 
@@ -111,25 +101,25 @@ check_triggers(Check *check, Relation rel)
 		{
 			Trigger    *trigger = lfirst(lc);
 
-			if ((trigger->tgtype & TRIGGER_TYPE_ROW) == (needed[i].type & TRIGGER_TYPE_ROW) &&
-				(trigger->tgtype & needed[i].type) == needed[i].type)
+			if ((trigger->tgtype & TRIGGER_TYPE_ROW) == (part->type & TRIGGER_TYPE_ROW) &&
+				(trigger->tgtype & part->type) == part->type)
 				found = trigger;
 		}
 		if (found == NULL)
 			dbp_finding(check->fcinfo, DBP_ERROR, object,
 						psprintf("the trigger for %s is missing, closure table \"%s\" falls behind",
-								 needed[i].what, check->spec->storage),
+								 part->what, check->spec->storage),
 						ENABLE_AGAIN);
 		else if (found->tgenabled == TRIGGER_DISABLED)
 			dbp_finding(check->fcinfo, DBP_ERROR, object,
 						psprintf("the trigger for %s is disabled, closure table \"%s\" falls behind",
-								 needed[i].what, check->spec->storage),
+								 part->what, check->spec->storage),
 						psprintf("ALTER TABLE %s ENABLE TRIGGER %s, then dbpatterns.closure_sync",
 								 object, quote_identifier(found->tgname)));
 		else if (found->tgenabled == TRIGGER_FIRES_ON_REPLICA)
 			dbp_finding(check->fcinfo, DBP_WARNING, object,
 						psprintf("the trigger for %s fires for replicated changes only",
-								 needed[i].what),
+								 part->what),
 						ENABLE_AGAIN);
 	}
 }
@@ -422,15 +412,18 @@ check_hierarchy(FunctionCallInfo fcinfo, Relation target, HierSpec *spec)
  * check_registry finds hierarchies that are listed but have no trigger left.
  */
 static void
-check_registry(FunctionCallInfo fcinfo, Relation target, List *specs)
+check_registry(FunctionCallInfo fcinfo, Relation target, HierKind kind, List *specs)
 {
-	DbpParam	param = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(target)));
+	const char *pattern = dbp_hier_pattern(kind);
+	DbpParam	params[2];
 	DbpOwnerScope scope;
 	uint64		rows;
 
+	params[0] = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(target)));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(pattern));
 	dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
 	rows = dbp_sql_query("SELECT jsonb_object_keys(options) FROM _dbpatterns.registry"
-						 " WHERE target = $1 AND pattern = 'closure' ORDER BY 1", 1, &param);
+						 " WHERE target = $1 AND pattern = $2 ORDER BY 1", 2, params);
 	dbp_leave_owner(&scope);
 	for (uint64 i = 0; i < rows; i++)
 	{
@@ -442,41 +435,70 @@ check_registry(FunctionCallInfo fcinfo, Relation target, List *specs)
 			found |= strcmp(((HierSpec *) lfirst(lc))->storage, storage) == 0;
 		if (!found)
 			dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name(target),
-						psprintf("all triggers of closure table \"%s\" are missing, it falls behind",
-								 storage),
-						"call dbpatterns.closure_enable again, or dbpatterns.closure_disable");
+						psprintf("all triggers of %s table \"%s\" are missing, it falls behind",
+								 kind == HIER_NESTED ? "nested set" : "closure", storage),
+						psprintf("call dbpatterns.%s_enable again, or dbpatterns.%s_disable",
+								 pattern, pattern));
 	}
 }
 
-static void
-check_table(FunctionCallInfo fcinfo, Oid relid)
+/* What is checked: tables of a kind of hierarchies. */
+typedef struct Work
 {
-	Relation	target = try_relation_open(dbp_partition_root(relid), AccessShareLock);
+	FunctionCallInfo fcinfo;
+	HierKind	kind;
+	HierCheck	check;
+	Oid			relid;
+} Work;
+
+static void
+check_table(void *arg)
+{
+	Work	   *work = arg;
+	Relation	target = try_relation_open(dbp_partition_root(work->relid), AccessShareLock);
 	List	   *specs;
 	ListCell   *lc;
 
 	if (target == NULL)
 		return;
-	specs = dbp_hier_pattern_specs(target, HIER_TREE);
-	check_registry(fcinfo, target, specs);
+	specs = dbp_hier_pattern_specs(target, work->kind);
+	check_registry(work->fcinfo, target, work->kind, specs);
 	foreach(lc, specs)
-		check_hierarchy(fcinfo, target, lfirst(lc));
+		work->check(work->fcinfo, target, lfirst(lc));
 	relation_close(target, AccessShareLock);
 }
 
-/* A table to check that may fail. */
-typedef struct Work
+/*
+ * dbp_hier_check checks the hierarchies of a kind on the table that is the first
+ * argument, or on all tables when that is NULL.
+ */
+void
+dbp_hier_check(FunctionCallInfo fcinfo, HierKind kind, HierCheck check)
 {
-	FunctionCallInfo fcinfo;
-	Oid			target;
-} Work;
+	Work		work = {fcinfo, kind, check, InvalidOid};
+	ListCell   *lc;
 
-static void
-check_work(void *arg)
-{
-	Work	   *work = arg;
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	if (!PG_ARGISNULL(0))
+	{
+		work.relid = PG_GETARG_OID(0);
+		check_table(&work);
+	}
+	foreach(lc, PG_ARGISNULL(0) ? dbp_hier_registered(kind) : NIL)
+	{
+		ErrorData  *error;
 
-	check_table(work->fcinfo, work->target);
+		/* One table that cannot be looked at must not hide the others. */
+		work.relid = lfirst_oid(lc);
+		error = dbp_attempt(check_table, &work, true);
+		if (error != NULL)
+			dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name_by_oid(work.relid),
+						psprintf("it cannot be checked: %s", error->message),
+						psprintf("call dbpatterns.%s_check for it with the rights it takes",
+								 dbp_hier_pattern(kind)));
+	}
+	SPI_finish();
 }
 
 /*
@@ -495,29 +517,6 @@ check_work(void *arg)
 Datum
 dbpatterns_closure_check(PG_FUNCTION_ARGS)
 {
-	List	   *targets;
-	ListCell   *lc;
-
-	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
-	targets = PG_ARGISNULL(0) ? dbp_hier_registered(HIER_TREE) : list_make1_oid(PG_GETARG_OID(0));
-	foreach(lc, targets)
-	{
-		Work		work = {fcinfo, lfirst_oid(lc)};
-		ErrorData  *error;
-
-		/* One table that cannot be looked at must not hide the others. */
-		if (!PG_ARGISNULL(0))
-		{
-			check_table(fcinfo, work.target);
-			continue;
-		}
-		error = dbp_attempt(check_work, &work, true);
-		if (error != NULL)
-			dbp_finding(fcinfo, DBP_ERROR, dbp_relation_name_by_oid(work.target),
-						psprintf("it cannot be checked: %s", error->message),
-						"call dbpatterns.closure_check for it with the rights it takes");
-	}
-	SPI_finish();
+	dbp_hier_check(fcinfo, HIER_TREE, check_hierarchy);
 	PG_RETURN_NULL();
 }

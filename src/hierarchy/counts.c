@@ -140,11 +140,8 @@ dbp_counts_init(void)
 static SPIPlanPtr
 prepare(const char *sql, int nparams, Oid *types)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nparams, types);
+	SPIPlanPtr	plan = dbp_sql_prepare(sql, nparams, types, 0);
 
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
-			 SPI_result_code_string(SPI_result));
 	SPI_keepplan(plan);
 	return plan;
 }

@@ -93,6 +93,7 @@ extern Graph *dbp_graph_create_for(Oid relid, List *parent, List *child, HierKey
 								   MemoryContext cxt);
 extern GraphNode *dbp_graph_node(Graph *graph, const Datum *key);
 extern void dbp_graph_load(Graph *graph, Snapshot snapshot);
+extern void dbp_graph_sort_nodes(Graph *graph, GraphNode **nodes, uint32 n);
 extern bool dbp_graph_is_indexed(Relation rel, List *columns);
 extern uint32 dbp_graph_find_child(const GraphNode *node, const GraphNode *child);
 extern uint32 dbp_graph_walk(Graph *graph, GraphNode *from, GraphNode **closing);

@@ -180,10 +180,7 @@ dbp_graph_scan(Graph *graph, Snapshot snapshot, GraphRow row, void *arg)
 	append_names(&sql, graph->parent);
 	append_names(&sql, graph->child);
 	appendStringInfo(&sql, " FROM %s", dbp_relation_name_by_oid(graph->relid));
-	plan = SPI_prepare_cursor(sql.data, 0, NULL, CURSOR_OPT_NO_SCROLL);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql.data,
-			 SPI_result_code_string(SPI_result));
+	plan = dbp_sql_prepare(sql.data, 0, NULL, CURSOR_OPT_NO_SCROLL);
 
 	/* A read-only cursor takes the active snapshot. */
 	PushActiveSnapshot(snapshot);
@@ -287,6 +284,23 @@ dbp_graph_load(Graph *graph, Snapshot snapshot)
 	pfree(list.edges);
 	for (uint32 i = 0; i < graph->nnodes; i++)
 		sort_children(graph->nodes[i]);
+}
+
+static int
+compare_keys(const void *a, const void *b, void *type)
+{
+	return dbp_key_compare(type, (*(GraphNode *const *) a)->head.key,
+						   (*(GraphNode *const *) b)->head.key);
+}
+
+/*
+ * dbp_graph_sort_nodes puts nodes in the order of their keys, which is that of
+ * the index of the pairs.
+ */
+void
+dbp_graph_sort_nodes(Graph *graph, GraphNode **nodes, uint32 n)
+{
+	qsort_arg(nodes, n, sizeof(GraphNode *), compare_keys, graph->type);
 }
 
 /*

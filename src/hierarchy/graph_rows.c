@@ -70,13 +70,6 @@ add_above(GraphFlush *flush, Sources *sources, const GraphEdge *edges, int n)
 	}
 }
 
-static int
-compare_keys(const void *a, const void *b, void *type)
-{
-	return dbp_key_compare(type, (*(GraphNode *const *) a)->head.key,
-						   (*(GraphNode *const *) b)->head.key);
-}
-
 /*
  * find_cycle returns a node that lies on a cycle, or NULL.  It visits all that
  * the sources reach, with its path in an array.
@@ -195,7 +188,7 @@ dbp_graph_apply_rows(GraphFlush *flush)
 		return dbp_graph_refuse_cycle(flush, cyclic);
 
 	/* In the order of the index that is read and written. */
-	qsort_arg(sources.nodes, sources.n, sizeof(GraphNode *), compare_keys, graph->type);
+	dbp_graph_sort_nodes(graph, sources.nodes, sources.n);
 	for (uint32 i = 0; i < sources.n; i++)
 	{
 		MemoryContext oldcxt = MemoryContextSwitchTo(flush->scratch);

@@ -42,13 +42,6 @@ typedef struct Whole
 	GraphNode **nodes;			/* in the order of their keys */
 } Whole;
 
-static int
-compare_keys(const void *a, const void *b, void *type)
-{
-	return dbp_key_compare(type, (*(GraphNode *const *) a)->head.key,
-						   (*(GraphNode *const *) b)->head.key);
-}
-
 static void *
 load(HierState *state, Snapshot snapshot, MemoryContext cxt)
 {
@@ -62,7 +55,7 @@ load(HierState *state, Snapshot snapshot, MemoryContext cxt)
 	size = sizeof(GraphNode *) * Max(graph->nnodes, 1);
 	whole->nodes = MemoryContextAllocHuge(cxt, size);
 	memcpy(whole->nodes, graph->nodes, sizeof(GraphNode *) * graph->nnodes);
-	qsort_arg(whole->nodes, graph->nnodes, sizeof(GraphNode *), compare_keys, graph->type);
+	dbp_graph_sort_nodes(graph, whole->nodes, graph->nnodes);
 	for (uint32 i = 0; i < graph->nnodes; i++)
 		whole->nodes[i]->rank = i;
 	return whole;

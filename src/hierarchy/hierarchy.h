@@ -515,6 +515,17 @@ extern List *dbp_hier_names_argument(FunctionCallInfo fcinfo, int argno, const c
 
 /* ---- triggers.c: the triggers of a hierarchy ---- */
 
+/* One of the triggers of a hierarchy, in the order they fire. */
+typedef struct HierPart
+{
+	int16		type;
+	const char *events;
+	const char *what;			/* it is for, in messages */
+} HierPart;
+
+#define HIER_NPARTS		4
+
+extern const HierPart dbp_hier_parts[HIER_NPARTS];
 extern bool dbp_hier_ddl_silent;
 
 extern void dbp_hier_command(const char *sql);
@@ -527,6 +538,12 @@ extern bool dbp_hier_set_triggers(Oid relid, const HierSpec *spec, bool always);
 extern void dbp_hier_replace_spec(Oid relid, const HierSpec *old, const HierSpec *spec);
 extern bool dbp_hier_drop_triggers(Oid relid, const HierSpec *spec);
 extern bool dbp_hier_cover_partitions(Oid rootid);
+
+/* ---- check.c: what is wrong with hierarchies ---- */
+
+typedef void (*HierCheck) (FunctionCallInfo fcinfo, Relation target, HierSpec *spec);
+
+extern void dbp_hier_check(FunctionCallInfo fcinfo, HierKind kind, HierCheck check);
 
 /* ---- depend.c: what the server itself refuses to drop or alter ---- */
 

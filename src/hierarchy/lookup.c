@@ -75,10 +75,7 @@ keep(HierState *state, const char *sql, int n)
 
 	for (int i = 0; i < n; i++)
 		types[i] = state->queue_type.col[i].type;
-	plan = SPI_prepare(sql, n, types);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
-			 SPI_result_code_string(SPI_result));
+	plan = dbp_sql_prepare(sql, n, types, 0);
 	SPI_keepplan(plan);
 	return plan;
 }

@@ -96,12 +96,9 @@ order_by_key(HierState *state, NestedForest *forest)
 static void
 order_by_query(HierState *state, NestedForest *forest, const char *sql)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
+	SPIPlanPtr	plan = dbp_sql_prepare(sql, 0, NULL, 0);
 	Portal		portal;
 
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
-			 SPI_result_code_string(SPI_result));
 	/* A read-only cursor takes the active snapshot. */
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 	for (;;)

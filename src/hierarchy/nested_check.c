@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -313,7 +312,7 @@ check_nodes(FunctionCallInfo fcinfo, Relation target, const HierSpec *spec)
 }
 
 static void
-check_hierarchy(FunctionCallInfo fcinfo, Relation target, const HierSpec *spec)
+check_hierarchy(FunctionCallInfo fcinfo, Relation target, HierSpec *spec)
 {
 	char	   *name = dbp_hier_storage_name(RelationGetRelid(target), spec);
 	char	   *again = psprintf("call dbpatterns.nested_set_enable for %s again",
@@ -354,23 +353,6 @@ check_hierarchy(FunctionCallInfo fcinfo, Relation target, const HierSpec *spec)
 Datum
 dbpatterns_nested_set_check(PG_FUNCTION_ARGS)
 {
-	List	   *targets;
-	ListCell   *lc;
-
-	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
-	targets = PG_ARGISNULL(0) ? dbp_hier_registered(HIER_NESTED) : list_make1_oid(PG_GETARG_OID(0));
-	foreach(lc, targets)
-	{
-		Relation	target = try_relation_open(lfirst_oid(lc), AccessShareLock);
-		ListCell   *spec;
-
-		if (target == NULL)
-			continue;
-		foreach(spec, dbp_hier_specs(target, HIER_NESTED))
-			check_hierarchy(fcinfo, target, lfirst(spec));
-		relation_close(target, AccessShareLock);
-	}
-	SPI_finish();
+	dbp_hier_check(fcinfo, HIER_NESTED, check_hierarchy);
 	PG_RETURN_NULL();
 }

@@ -126,11 +126,8 @@ run(HierState *state, NestedQuery which, const char *sql, const Datum *first,
 	}
 	if (state->nested[which] == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(sql, nparams, types);
+		SPIPlanPtr	plan = dbp_sql_prepare(sql, nparams, types, 0);
 
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed for \"%s\": %s", sql,
-				 SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		state->nested[which] = plan;
 	}

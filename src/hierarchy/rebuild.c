@@ -38,6 +38,7 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -351,6 +352,7 @@ dbpatterns_closure_rebuild(PG_FUNCTION_ARGS)
 	{
 		/* So that others see it. */
 		SPI_commit();
+		EnsurePortalSnapshotExists();
 		dbp_require_owner(relid);
 	}
 	rebuild_closure(relid, closure);

@@ -53,20 +53,17 @@ static const struct
 	[HIER_NESTED] = {"nested_set", 50, "nested_set_trigger"}
 };
 
-/* The triggers in the order they fire. */
 #define CHANGE_TRIGGER	1
-#define NTRIGGERS		4
 
-static const struct
-{
-	int16		type;
-	const char *events;
-}			parts[NTRIGGERS] = {
-	{TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE, "INSERT OR DELETE"},
-	{TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE, "UPDATE"},
+const HierPart dbp_hier_parts[HIER_NPARTS] = {
+	{TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE,
+	"INSERT OR DELETE", "inserted and deleted rows"},
+	{TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE,
+	"UPDATE", "updated rows"},
 	{TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE,
-	"INSERT OR UPDATE OR DELETE"},
-	{TRIGGER_TYPE_TRUNCATE, "TRUNCATE"}
+	"INSERT OR UPDATE OR DELETE", "the end of statements"},
+	{TRIGGER_TYPE_TRUNCATE,
+	"TRUNCATE", "TRUNCATE"}
 };
 
 /* True while tables and triggers are changed by ourselves. */
@@ -177,7 +174,7 @@ has_all_triggers(Relation rel, const HierSpec *spec)
 
 		fire += (enabled == TRIGGER_FIRES_ON_ORIGIN || enabled == TRIGGER_FIRES_ALWAYS);
 	}
-	return fire >= NTRIGGERS;
+	return fire >= HIER_NPARTS;
 }
 
 /*
@@ -221,7 +218,7 @@ find_suffix(Relation rel, const HierSpec *spec)
 	{
 		Trigger    *trigger = lfirst(lc);
 
-		for (int part = 0; part < NTRIGGERS; part++)
+		for (int part = 0; part < HIER_NPARTS; part++)
 		{
 			char	   *name = trigger_name(spec->kind, part, "");
 
@@ -234,7 +231,7 @@ find_suffix(Relation rel, const HierSpec *spec)
 		bool		is_free = true;
 
 		suffix = i == 1 ? "" : psprintf("_%d", i);
-		for (int part = 0; part < NTRIGGERS; part++)
+		for (int part = 0; part < HIER_NPARTS; part++)
 			is_free &= dbp_find_trigger(rel, trigger_name(spec->kind, part, suffix)) == NULL;
 		if (is_free)
 			return suffix;
@@ -305,7 +302,7 @@ set_trigger(Oid relid, const HierSpec *spec, const char *suffix, int part, bool 
 	bool		done;
 
 	done = trigger != NULL && is_trigger_of(trigger, spec->kind) &&
-		trigger->tgtype == parts[part].type && trigger->tgnargs == 1 &&
+		trigger->tgtype == dbp_hier_parts[part].type && trigger->tgnargs == 1 &&
 		strcmp(trigger->tgargs[0], argument) == 0 && trigger->tgnattr == 0 &&
 		(trigger->tgqual != NULL) == (when[0] != '\0') &&
 		trigger->tgenabled == (always ? TRIGGER_FIRES_ALWAYS : TRIGGER_FIRES_ON_ORIGIN);
@@ -316,8 +313,8 @@ set_trigger(Oid relid, const HierSpec *spec, const char *suffix, int part, bool 
 
 	dbp_hier_command(psprintf("CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH %s%s"
 							  " EXECUTE FUNCTION dbpatterns.%s(%s)",
-							  quote_identifier(name), parts[part].events, table,
-							  parts[part].type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT", when,
+							  quote_identifier(name), dbp_hier_parts[part].events, table,
+							  dbp_hier_parts[part].type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT", when,
 							  kinds[spec->kind].function, quote_literal_cstr(argument)));
 	if (always)
 		dbp_hier_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table,
@@ -333,9 +330,9 @@ set_statement_triggers(Oid relid, const HierSpec *spec, const char *suffix, bool
 {
 	bool		changed = false;
 
-	for (int part = 0; part < NTRIGGERS; part++)
+	for (int part = 0; part < HIER_NPARTS; part++)
 	{
-		if ((parts[part].type & TRIGGER_TYPE_ROW) == 0)
+		if ((dbp_hier_parts[part].type & TRIGGER_TYPE_ROW) == 0)
 			changed |= set_trigger(relid, spec, suffix, part, always);
 	}
 	return changed;
@@ -392,7 +389,7 @@ drop_stray(Oid relid, const HierSpec *spec, const char *suffix)
 		Trigger    *trigger = lfirst(lc);
 		bool		ours = trigger->tgisclone;
 
-		for (int part = 0; part < NTRIGGERS; part++)
+		for (int part = 0; part < HIER_NPARTS; part++)
 			ours |= strcmp(trigger->tgname, trigger_name(spec->kind, part, suffix)) == 0;
 		if (!ours)
 			stray = lappend(stray, trigger->tgname);
@@ -410,7 +407,7 @@ set_all(Oid relid, const HierSpec *spec, const char *suffix, bool always)
 
 	/* Operators in conditions are found in pg_catalog, as when restored. */
 	dbp_enter_owner(&scope, dbp_relation_owner(relid));
-	for (int part = 0; part < NTRIGGERS; part++)
+	for (int part = 0; part < HIER_NPARTS; part++)
 		changed |= set_trigger(relid, spec, suffix, part, always);
 	drop_stray(relid, spec, suffix);
 	dbp_leave_owner(&scope);

@@ -324,10 +324,7 @@ dbp_walk_sql_climb(WalkSource *source, WalkKey from, WalkStep step, void *arg)
 	for (int i = 0; i < 2; i++)
 		cxt[i] = AllocSetContextCreate(source->scratch, "dbpatterns walk node",
 									   ALLOCSET_SMALL_SIZES);
-	plan = SPI_prepare(query_node(source), type->n, types);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed for \"%s\": %s", query_node(source),
-			 SPI_result_code_string(SPI_result));
+	plan = dbp_sql_prepare(query_node(source), type->n, types, 0);
 	MemoryContextSwitchTo(oldcxt);
 	do
 	{

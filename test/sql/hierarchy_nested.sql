@@ -360,6 +360,22 @@ ALTER TABLE node DISABLE TRIGGER USER;
 SELECT object, problem, remedy FROM dbpatterns.nested_set_check('node');
 SELECT dbpatterns.nested_set_enable('node', 'parent_id');
 :same
+-- All triggers gone, and the table with them.
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DO $$
+DECLARE name name;
+BEGIN
+    FOR name IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'node'::regclass AND tgname ~ '^dbpatterns' LOOP
+        EXECUTE format('DROP TRIGGER %I ON node', name);
+    END LOOP;
+END $$;
+SELECT object, problem, remedy FROM dbpatterns.nested_set_check('node');
+SET LOCAL client_min_messages = error;
+DROP TABLE node_nested_set CASCADE;
+SELECT object, problem, remedy FROM dbpatterns.nested_set_check() WHERE severity <> 'info';
+ROLLBACK;
+:same
 
 ---- Refused
 SELECT refused($$SELECT dbpatterns.nested_set_enable(NULL, 'up')$$);
