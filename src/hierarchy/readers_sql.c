@@ -67,7 +67,7 @@ const HierReader dbp_hier_readers[] = {
 		true, "key; depth integer", "descendant",
 		"SELECT @{c.descendant}, c.depth FROM @{closure} c "
 		"WHERE @{c.ancestor = node} AND (@{1} IS NULL OR c.depth <= @{1}) "
-		"AND (@{2} OR NOT @{c.descendant = c.ancestor})",
+		"AND (@{2} OR c.depth > 0)",
 		"the nodes below one"
 	},
 	{
@@ -76,7 +76,7 @@ const HierReader dbp_hier_readers[] = {
 		true, "key; depth integer", "ancestor",
 		"SELECT @{c.ancestor}, c.depth FROM @{closure} c "
 		"WHERE @{c.descendant = node} AND (@{1} IS NULL OR c.depth <= @{1}) "
-		"AND (@{2} OR NOT @{c.ancestor = c.descendant})",
+		"AND (@{2} OR c.depth > 0)",
 		"the nodes above one"
 	},
 	{
