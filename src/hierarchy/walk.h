@@ -96,6 +96,9 @@ typedef struct WalkSource
 	struct WalkLookup *merging; /* of children */
 	struct WalkLookup *lookup;
 	struct WalkFollow *follow;
+	/* over all walks of a query */
+	bool		climbed;
+	struct WalkMemory *memory;
 } WalkSource;
 
 extern WalkSource *dbp_walk_source(Oid relid, List *parent, List *key, const char *order_by);

@@ -9,7 +9,9 @@
  * in most trees as they were loaded, the index is just read on, and the nodes
  * without children cost one comparison.  Where it is far the index is searched
  * again.  On the way along a chain there is one node at a time; if their keys
- * have been near each other for a while, the index is read on there, too.
+ * have been near each other for a while, the index is read on there, too.  Walks
+ * up from many nodes meet: what one has found on its way is remembered for the
+ * others.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -430,6 +432,94 @@ dbp_walk_read_children(WalkSource *source, WalkProbe *probes, uint32 n, WalkRow 
 	}
 }
 
+/* ---- parents that many walks come by ---- */
+
+/* Entries, a power of two; a newer one takes the place of an older one. */
+#define MEMORY_BITS	12
+
+typedef struct WalkEntry
+{
+	bool		used;
+	bool		has_parent;
+	Datum		key;
+	Datum		parent;
+} WalkEntry;
+
+typedef struct WalkMemory
+{
+	TransactionId xmin;			/* of the snapshot it is for */
+	TransactionId xmax;
+	CommandId	curcid;
+	WalkEntry	entry[1 << MEMORY_BITS];
+} WalkMemory;
+
+/*
+ * prepare_memory returns what earlier walks of the query have found; NULL for
+ * the first, which may stay the only one.  Keys that are no integers would have
+ * to be copied.
+ */
+static WalkMemory *
+prepare_memory(WalkSource *source)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	WalkMemory *memory = source->memory;
+	bool		first = !source->climbed;
+
+	source->climbed = true;
+	if (first || !source->type.integer)
+		return NULL;
+	if (memory == NULL)
+		memory = source->memory = MemoryContextAllocZero(source->cxt, sizeof(WalkMemory));
+	else if (memory->xmin != snapshot->xmin || memory->xmax != snapshot->xmax ||
+			 memory->curcid != snapshot->curcid)
+		memset(memory, 0, sizeof(WalkMemory));
+	memory->xmin = snapshot->xmin;
+	memory->xmax = snapshot->xmax;
+	memory->curcid = snapshot->curcid;
+	return memory;
+}
+
+/*
+ * entry_of returns where a key is remembered, if it is.
+ */
+static inline WalkEntry *
+entry_of(WalkMemory *memory, Datum key)
+{
+	return &memory->entry[((uint64) key * UINT64CONST(0x9E3779B97F4A7C15)) >> (64 - MEMORY_BITS)];
+}
+
+/*
+ * climb_remembered takes steps as long as the way is remembered, and leaves next
+ * at the node that is to be looked up; false if there is none.
+ */
+static bool
+climb_remembered(WalkMemory *memory, WalkKey *next, WalkStep step, void *arg)
+{
+	for (;;)
+	{
+		WalkEntry  *entry = entry_of(memory, *next);
+		Datum		key = *next;
+
+		if (!entry->used || entry->key != key)
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		if (!step(arg, &key, entry->has_parent ? &entry->parent : NULL) || !entry->has_parent)
+			return false;
+		*next = entry->parent;
+	}
+}
+
+static void
+remember(WalkMemory *memory, Datum key, bool has_parent, Datum parent)
+{
+	WalkEntry  *entry = entry_of(memory, key);
+
+	entry->used = true;
+	entry->has_parent = has_parent;
+	entry->key = key;
+	entry->parent = has_parent ? parent : (Datum) 0;
+}
+
 /*
  * find_node finds the row of a key, and returns its slot; NULL if there is none.
  */
@@ -466,9 +556,11 @@ dbp_walk_climb(WalkSource *source, WalkKey from, WalkStep step, void *arg)
 	Datum		above[HIER_MAX_KEY];
 	bool		more;
 	TupleTableSlot *slot;
+	WalkMemory *memory;
 
 	if (!source->direct)
 		return dbp_walk_sql_climb(source, from, step, arg);
+	memory = prepare_memory(source);
 	lookup = open_lookup(source, &source->by_key, BTEqualStrategyNumber);
 	do
 	{
@@ -489,6 +581,13 @@ dbp_walk_climb(WalkSource *source, WalkKey from, WalkStep step, void *arg)
 		if (more)
 			next = walk_key(&source->type, above);
 		MemoryContextSwitchTo(oldcxt);
+		if (memory != NULL)
+		{
+			/* Where a walk starts others seldom come by. */
+			if (key[0] != from)
+				remember(memory, key[0], has_parent, above[0]);
+			more = more && climb_remembered(memory, &next, step, arg);
+		}
 	} while (more);
 	close_lookup(lookup);
 	close_lookup(follow.lookup);

@@ -224,6 +224,33 @@ SELECT refused($$SELECT dbpatterns.adjacency_walk('node', 'up', 1)$$);
 RESET row_security;
 RESET ROLE;
 
+-- Walks up in one query remember what they met on their way: the same as one walk
+-- after the other, over rows above and below 2^31, orphans and a cycle.
+CREATE TABLE met (id bigint PRIMARY KEY, up bigint);
+INSERT INTO met SELECT i, CASE WHEN i > 3 THEN i / 3 END FROM generate_series(1, 3000) i;
+INSERT INTO met SELECT i * 1000000007, CASE WHEN i < 2000 THEN (i + 1) * 1000000007 ELSE 9 END FROM generate_series(1900, 2000::bigint) i;
+UPDATE met SET up = -1 WHERE id = 20;
+UPDATE met SET up = 90 WHERE id = 10;
+CREATE FUNCTION one_by_one(limit_to int) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE start bigint;
+BEGIN
+    FOR start IN SELECT id FROM met LOOP
+        RETURN QUERY EXECUTE format('SELECT w::text FROM dbpatterns.adjacency_walk(''met'', ''up'', %L::bigint, direction => ''up'', max_depth => %L) w', start, limit_to);
+    END LOOP;
+END $$;
+SELECT deep, count(*), count(*) FILTER (WHERE a IS DISTINCT FROM b) AS different
+  FROM unnest('{NULL,0,1,4}'::int[]) deep, LATERAL (
+    SELECT m.w::text AS a, row_number() OVER () AS n FROM (
+        SELECT w FROM met, dbpatterns.adjacency_walk('met', 'up', id, direction => 'up', max_depth => deep) w) m) x
+  FULL JOIN LATERAL (SELECT b, row_number() OVER () AS n FROM one_by_one(deep) b) y USING (n)
+ GROUP BY deep ORDER BY deep NULLS FIRST;
+-- The next query sees what has changed.
+PREPARE tops AS SELECT w.node, count(*) FROM met, dbpatterns.adjacency_walk('met', 'up', id, direction => 'up') w
+ WHERE w.parent IS NULL GROUP BY 1 ORDER BY 1;
+EXECUTE tops;
+UPDATE met SET up = 1 WHERE id IN (2, 3, 10, 20);
+EXECUTE tops;
+
 -- What is refused.
 CREATE VIEW node_view AS SELECT * FROM node;
 CREATE TABLE old (id int PRIMARY KEY, up int);
