@@ -135,6 +135,25 @@ OBJS = \
 	src/hierarchy/walk_source.o \
 	src/hierarchy/walk_sql.o \
 	src/hierarchy/write.o \
+	src/tenant/admin.o \
+	src/tenant/admit.o \
+	src/tenant/check.o \
+	src/tenant/check_roles.o \
+	src/tenant/check_ways.o \
+	src/tenant/context.o \
+	src/tenant/enable.o \
+	src/tenant/follow.o \
+	src/tenant/keys.o \
+	src/tenant/mint.o \
+	src/tenant/policy.o \
+	src/tenant/residue.o \
+	src/tenant/script.o \
+	src/tenant/settings.o \
+	src/tenant/spec.o \
+	src/tenant/tenant.o \
+	src/tenant/token.o \
+	src/tenant/unique.o \
+	src/tenant/used.o \
 	src/dbpatterns.o
 
 # Fragments of the install script, in the order they are concatenated.
@@ -153,6 +172,9 @@ INSTALL_SQL = \
 	sql/install/50_nested_set.sql \
 	sql/install/51_adjacency.sql \
 	sql/install/52_hierarchy_convert.sql \
+	sql/install/60_tenant.sql \
+	sql/install/61_tenant_enable.sql \
+	sql/install/62_tenant_check.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
@@ -171,7 +193,9 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_rights hierarchy_hostile hierarchy_check hierarchy_sync \
 	hierarchy_rebuild hierarchy_read hierarchy_read_keys \
 	hierarchy_read_graph hierarchy_edit hierarchy_counts hierarchy_convert \
-	hierarchy_walk hierarchy_graph hierarchy_nested core_registry
+	hierarchy_walk hierarchy_graph hierarchy_nested \
+	tenant_context tenant_token tenant_forge tenant_enable tenant_keys \
+	tenant_follow tenant_check core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \

@@ -19,6 +19,7 @@
 #include "core/relstate.h"
 #include "fmgr.h"
 #include "hierarchy/hierarchy.h"
+#include "tenant/tenant.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -39,5 +40,6 @@ _PG_init(void)
 	dbp_registry_init();
 	dbp_audit_init();
 	dbp_hier_init();
+	dbp_tenant_init();
 	MarkGUCPrefixReserved("dbpatterns");
 }

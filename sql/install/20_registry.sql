@@ -6,7 +6,7 @@ CREATE TABLE _dbpatterns.pattern (
     position integer NOT NULL UNIQUE
 );
 COMMENT ON TABLE _dbpatterns.pattern IS
-    'patterns this version knows; dbpatterns.<pattern>_check(regclass) exists for each';
+    'patterns this version knows; dbpatterns.<pattern>_check can be called with a regclass for each';
 
 CREATE TABLE _dbpatterns.registry (
     target     regclass NOT NULL,
@@ -73,7 +73,8 @@ COMMENT ON FUNCTION _dbpatterns.on_sql_drop() IS 'keeps patterns in step with DR
 CREATE EVENT TRIGGER dbpatterns_ddl_command_end ON ddl_command_end
     -- ALTER INDEX, for it renames tables as well.
     WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'CREATE TABLE', 'ALTER FOREIGN TABLE', 'CREATE FOREIGN TABLE',
-                 'ALTER SCHEMA', 'CREATE SCHEMA', 'CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER TYPE')
+                 'ALTER SCHEMA', 'CREATE SCHEMA', 'CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER TYPE',
+                 'CREATE TABLE AS', 'SELECT INTO', 'CREATE POLICY', 'ALTER POLICY')
     EXECUTE FUNCTION _dbpatterns.on_ddl_command_end();
 CREATE EVENT TRIGGER dbpatterns_sql_drop ON sql_drop
     EXECUTE FUNCTION _dbpatterns.on_sql_drop();

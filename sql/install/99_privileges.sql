@@ -108,3 +108,39 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.adjacency_to_closure(regclass, name[], regclass, name[], name[], name, name[], text),
     dbpatterns.adjacency_to_closure(regclass, name, regclass, name[], name[], name, name[], text)
 TO PUBLIC;
+
+-- The tenant of a transaction.  tenant_set, tenant_token, tenant_key_... and
+-- tenant_admin_begin are granted to nobody.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.tenant_begin(text),
+    dbpatterns.tenant_challenge(),
+    dbpatterns.tenant_residue(),
+    dbpatterns.current_tenant(),
+    dbpatterns.current_tenant_uuid(),
+    dbpatterns.current_tenant_bigint(),
+    dbpatterns.current_tenant_int(),
+    dbpatterns.require_tenant(),
+    dbpatterns.require_tenant_uuid(),
+    dbpatterns.require_tenant_bigint(),
+    dbpatterns.require_tenant_int(),
+    dbpatterns.current_user_id(),
+    dbpatterns.current_user_id_uuid(),
+    dbpatterns.current_user_id_bigint(),
+    dbpatterns.current_user_id_int(),
+    dbpatterns.current_claim(text),
+    _dbpatterns.tenant_is_admin(),
+    _dbpatterns.tenant_rows()
+TO PUBLIC;
+
+-- Owners isolate their tables.
+GRANT SELECT ON dbpatterns.tenant_status TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.tenant_enable(regclass, name, text, name, boolean, text, boolean),
+    dbpatterns.tenant_enable_schema(name, regclass[], name, text, name, boolean, text, boolean),
+    dbpatterns.tenant_exempt(regclass, text),
+    dbpatterns.tenant_disable(regclass, text)
+TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.tenant_check(regclass, name),
+    dbpatterns.tenant_assert(name)
+TO PUBLIC;

@@ -23,12 +23,14 @@
 /* 16: pg_class_ownercheck and friends became one function. */
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "utils/acl.h"
 static inline bool
 object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 {
-	Assert(classid == RelationRelationId);
-	return pg_class_ownercheck(objectid, roleid);
+	Assert(classid == RelationRelationId || classid == NamespaceRelationId);
+	return classid == NamespaceRelationId ? pg_namespace_ownercheck(objectid, roleid) :
+		pg_class_ownercheck(objectid, roleid);
 }
 #endif
 
@@ -113,6 +115,15 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 /* 16: memory of settings comes from guc_malloc. */
 #if PG_VERSION_NUM < 160000
 #define guc_malloc(elevel, size)	malloc(size)
+#endif
+
+/* 18: base64 is made of unsigned bytes. */
+#if PG_VERSION_NUM < 180000
+#include "common/base64.h"
+#define pg_b64_encode(src, len, dst, dstlen) \
+	pg_b64_encode((const char *) (src), len, dst, dstlen)
+#define pg_b64_decode(src, len, dst, dstlen) \
+	pg_b64_decode(src, len, (char *) (dst), dstlen)
 #endif
 
 /* 16: a type name that does not resolve can be reported softly. */

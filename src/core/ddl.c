@@ -280,6 +280,11 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 						 " JOIN pg_catalog.pg_trigger t ON t.oid OPERATOR(pg_catalog.=) d.objid"
 						 " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
 						 " AND NOT d.in_extension"
+						 " UNION "
+						 "SELECT p.polrelid FROM pg_catalog.pg_event_trigger_ddl_commands() d"
+						 " JOIN pg_catalog.pg_policy p ON p.oid OPERATOR(pg_catalog.=) d.objid"
+						 " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass"
+						 " AND NOT d.in_extension"
 						 " ORDER BY 1", 0, NULL);
 	for (uint64 i = 0; i < rows; i++)
 	{
@@ -335,7 +340,7 @@ dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
 	rows = dbp_sql_query("SELECT classid, objid, object_identity,"
 						 " address_names[1], address_names[2]"
 						 " FROM pg_catalog.pg_event_trigger_dropped_objects()"
-						 " WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,foreign table,trigger}'::pg_catalog.text[])",
+						 " WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,foreign table,trigger,policy}'::pg_catalog.text[])",
 						 0, NULL);
 	for (uint64 i = 0; i < rows; i++)
 	{
@@ -345,7 +350,7 @@ dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
 		object->classid = DatumGetObjectId(dbp_sql_value(i, 0, NULL));
 		object->objid = DatumGetObjectId(dbp_sql_value(i, 1, NULL));
 		object->identity = dbp_sql_text(i, 2);
-		object->relid = object->classid != TriggerRelationId ? InvalidOid :
+		object->relid = object->classid == RelationRelationId ? InvalidOid :
 			get_relname_relid(dbp_sql_text(i, 4), LookupNamespaceNoError(dbp_sql_text(i, 3)));
 		dropped = lappend(dropped, object);
 		MemoryContextSwitchTo(oldcxt);

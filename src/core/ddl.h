@@ -27,8 +27,8 @@ typedef struct DbpDropped
 	Oid			classid;
 	Oid			objid;
 	const char *identity;
-	Oid			relid;			/* of a trigger: its table, if that is still
-								 * there */
+	Oid			relid;			/* of a trigger or policy: its table, if that
+								 * is still there */
 } DbpDropped;
 
 typedef void (*DbpDropCallback) (List *dropped);

@@ -17,11 +17,52 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "core/sql.h"
 #include "lib/stringinfo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+
+static DbpParam
+array_param(Datum *values, int n, Oid element, Oid array)
+{
+	bool		by_value = element == OIDOID;
+
+	return DBP_PARAM(array, PointerGetDatum(construct_array(values, n, element,
+															by_value ? sizeof(Oid) : -1,
+															by_value, TYPALIGN_INT)));
+}
+
+/*
+ * dbp_texts_param returns a parameter of type text[] with the strings of a list.
+ */
+DbpParam
+dbp_texts_param(List *strings)
+{
+	Datum	   *values = palloc(sizeof(Datum) * list_length(strings));
+	ListCell   *lc;
+
+	foreach(lc, strings)
+		values[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
+	return array_param(values, list_length(strings), TEXTOID, TEXTARRAYOID);
+}
+
+/*
+ * dbp_oids_param returns a parameter of type oid[] with the OIDs of a list.
+ */
+DbpParam
+dbp_oids_param(List *oids)
+{
+	Datum	   *values = palloc(sizeof(Datum) * list_length(oids));
+	ListCell   *lc;
+
+	foreach(lc, oids)
+		values[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
+	return array_param(values, list_length(oids), OIDOID, OIDARRAYOID);
+}
 
 /*
  * dbp_sql_prepare makes a plan for a query, with the options of a cursor.  It

@@ -14,6 +14,7 @@
 #define DBP_SQL_H
 
 #include "executor/spi.h"
+#include "nodes/pg_list.h"
 #include "utils/snapshot.h"
 
 /* One parameter of a query: a value with its type, or NULL. */
@@ -28,6 +29,8 @@ typedef struct DbpParam
 #define DBP_PARAM_OR_NULL(type_, value_, isnull_) \
 	((DbpParam) {(type_), (value_), (isnull_)})
 
+extern DbpParam dbp_texts_param(List *strings);
+extern DbpParam dbp_oids_param(List *oids);
 extern void dbp_sql_command(const char *format,...) pg_attribute_printf(1, 2);
 extern uint64 dbp_sql_query(const char *sql, int nparams, const DbpParam *params);
 extern uint64 dbp_sql_query_latest(const char *sql, int nparams,
