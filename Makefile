@@ -137,6 +137,7 @@ OBJS = \
 	src/hierarchy/write.o \
 	src/tenant/admin.o \
 	src/tenant/admit.o \
+	src/tenant/belongings.o \
 	src/tenant/check.o \
 	src/tenant/check_roles.o \
 	src/tenant/check_ways.o \
@@ -144,6 +145,8 @@ OBJS = \
 	src/tenant/enable.o \
 	src/tenant/follow.o \
 	src/tenant/keys.o \
+	src/tenant/life.o \
+	src/tenant/limits.o \
 	src/tenant/mint.o \
 	src/tenant/policy.o \
 	src/tenant/residue.o \
@@ -175,6 +178,7 @@ INSTALL_SQL = \
 	sql/install/60_tenant.sql \
 	sql/install/61_tenant_enable.sql \
 	sql/install/62_tenant_check.sql \
+	sql/install/63_tenant_life.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
@@ -195,12 +199,13 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_read_graph hierarchy_edit hierarchy_counts hierarchy_convert \
 	hierarchy_walk hierarchy_graph hierarchy_nested \
 	tenant_context tenant_token tenant_forge tenant_enable tenant_keys \
-	tenant_follow tenant_check core_registry
+	tenant_follow tenant_check tenant_life core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
 	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
-	hierarchy-move hierarchy-nested hierarchy-rebuild hierarchy-snapshot
+	hierarchy-move hierarchy-nested hierarchy-rebuild hierarchy-snapshot \
+	tenant-purge
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

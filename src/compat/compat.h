@@ -112,6 +112,16 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
 
+/* 18: the executor no longer asks whether it is run once. */
+#if PG_VERSION_NUM < 180000
+#define DBP_EXECUTOR_RUN_PARAMS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool once
+#define DBP_EXECUTOR_RUN_ARGUMENTS	query, direction, count, once
+#else
+#define DBP_EXECUTOR_RUN_PARAMS		QueryDesc *query, ScanDirection direction, uint64 count
+#define DBP_EXECUTOR_RUN_ARGUMENTS	query, direction, count
+#endif
+
 /* 16: memory of settings comes from guc_malloc. */
 #if PG_VERSION_NUM < 160000
 #define guc_malloc(elevel, size)	malloc(size)

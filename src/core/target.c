@@ -157,6 +157,23 @@ dbp_require_argument(FunctionCallInfo fcinfo, int argno, const char *argument, c
 }
 
 /*
+ * dbp_require_words raises 22004 when a text is NULL, 22023 when it is empty or blank.
+ */
+void
+dbp_require_words(FunctionCallInfo fcinfo, int argno, const char *argument, const char *hint)
+{
+	char	   *value;
+
+	dbp_require_argument(fcinfo, argno, argument, hint);
+	value = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	if (strspn(value, " \t\r\n") == strlen(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be empty", argument),
+				 errhint("%s", hint)));
+}
+
+/*
  * dbp_choose_argument tells which of two words an argument holds: true for the
  * second.  It raises 22023 for any other.
  */

@@ -35,6 +35,8 @@ extern void dbp_require_target_or_hint(Relation rel, const char *what,
 									   const DbpTargetHints *hints);
 extern void dbp_require_argument(FunctionCallInfo fcinfo, int argno, const char *argument,
 								 const char *hint);
+extern void dbp_require_words(FunctionCallInfo fcinfo, int argno, const char *argument,
+							  const char *hint);
 extern bool dbp_choose_argument(FunctionCallInfo fcinfo, int argno, const char *argument,
 								const char *first, const char *second);
 

@@ -68,13 +68,8 @@ dbpatterns_tenant_admin_begin(PG_FUNCTION_ARGS)
 	char	   *reason;
 
 	dbp_tenant_require_unset("tenant_admin_begin");
-	dbp_require_argument(fcinfo, 0, "reason", "Say why.");
+	dbp_require_words(fcinfo, 0, "reason", "Say why.");
 	reason = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (strspn(reason, " \t\r\n") == strlen(reason))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"reason\" must not be empty"),
-				 errhint("Say why.")));
 	if (role == NULL || !has_privs_of_role(GetUserId(), get_role_oid(role, false)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -298,13 +298,8 @@ dbpatterns_tenant_set(PG_FUNCTION_ARGS)
 	TenantClaims said = {0};
 
 	dbp_tenant_require_unset("tenant_set");
-	dbp_require_argument(fcinfo, 0, "tenant", "Name the tenant.");
+	dbp_require_words(fcinfo, 0, "tenant", "Name the tenant.");
 	said.tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (said.tenant[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"tenant\" must not be empty"),
-				 errhint("Name the tenant.")));
 	said.user = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	dbp_tenant_require_no_residue();
 	dbp_tenant_admit(said.tenant);

@@ -397,16 +397,8 @@ dbpatterns_tenant_enable_schema(PG_FUNCTION_ARGS)
 static char *
 get_reason(FunctionCallInfo fcinfo, int argno)
 {
-	char	   *reason;
-
-	dbp_require_argument(fcinfo, argno, "reason", "Say why.");
-	reason = text_to_cstring(PG_GETARG_TEXT_PP(argno));
-	if (strspn(reason, " \t\r\n") == strlen(reason))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"reason\" must not be empty"),
-				 errhint("Say why.")));
-	return reason;
+	dbp_require_words(fcinfo, argno, "reason", "Say why.");
+	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
 }
 
 /*

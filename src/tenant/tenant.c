@@ -33,5 +33,6 @@ dbp_tenant_init(void)
 	dbp_tenant_context_init();
 	dbp_tenant_keys_init();
 	dbp_tenant_used_init();
+	dbp_tenant_admit_init();
 	dbp_tenant_follow_init();
 }

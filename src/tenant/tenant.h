@@ -18,6 +18,12 @@
  *	unique.c	keys that begin with the tenant
  *	enable.c	switching isolation of tables on and off
  *	follow.c	new tables, and what is taken from isolated ones
+ *	check.c		what breaks isolation
+ *
+ *	life.c		tenants
+ *	admit.c		which of them may have a context
+ *	limits.c	limits of their transactions
+ *	belongings.c	all that belongs to one
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -159,7 +165,20 @@ extern bool dbp_tenant_is_exempt(Oid relid);
 extern bool dbp_tenant_pause_following(bool pause);
 extern void dbp_tenant_follow_init(void);
 
-/* ---- life cycle: C ---- */
+/* ---- admit.c ---- */
 extern void dbp_tenant_admit(const char *tenant);
+extern void dbp_tenant_admit_init(void);
+
+/* ---- limits.c ---- */
+#define TENANT_LIMIT_SIZE	32	/* of the value of a setting */
+
+typedef struct TenantLimits
+{
+	char		statement_timeout[TENANT_LIMIT_SIZE];	/* empty: no limit */
+	char		work_mem[TENANT_LIMIT_SIZE];
+	int64		max_rows;		/* 0: no limit */
+} TenantLimits;
+
+extern void dbp_tenant_limit(const TenantLimits *limits);
 
 #endif							/* DBP_TENANT_H */

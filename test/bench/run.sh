@@ -36,7 +36,8 @@ CONF='fsync = on
 shared_buffers = 512MB
 max_wal_size = 16GB
 checkpoint_timeout = 1h
-autovacuum = off'
+autovacuum = off
+shared_preload_libraries = dbpatterns'
 
 # ---- helpers for measure() ----------------------------------------------
 

@@ -180,5 +180,52 @@ SELECT target, closure, kind FROM dbpatterns.closure_status;
 SELECT * FROM dbpatterns.closure_check();
 
 \echo
-\echo 'Those were the audit trail and hierarchies.  The guides are docs/guide/audit.md and'
-\echo 'docs/guide/closure.md.'
+\echo '== Tenants: each maintainer sees the packages he maintains, and no others =='
+\set ECHO none
+CREATE ROLE demo_app;
+CREATE SCHEMA shop;
+GRANT USAGE ON SCHEMA shop TO demo_app;
+CREATE TABLE shop.package AS
+    SELECT maintainer_id::integer AS tenant_id, id, name, installed_size_kb FROM catalogue.package;
+GRANT SELECT, INSERT, UPDATE, DELETE ON shop.package TO demo_app;
+SELECT dbpatterns.tenant_key_create('default') \g /dev/null
+SELECT a AS one, b AS two FROM (SELECT array_agg(tenant_id) AS t FROM (
+    SELECT tenant_id FROM shop.package GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 2) x) y, LATERAL (SELECT t[1] AS a, t[2] AS b) z \gset
+SELECT dbpatterns.tenant_token(:'one', 'ann', nonce => dbpatterns.tenant_challenge()) AS token \gset
+\set ECHO queries
+SELECT count(*) AS commands FROM dbpatterns.tenant_enable('shop.package');
+SET ROLE demo_app;
+SELECT count(*) AS without_tenant FROM shop.package;
+BEGIN;
+SELECT dbpatterns.tenant_begin(:'token') \g (tuples_only=on)
+SELECT count(*) AS packages, count(DISTINCT tenant_id) AS tenants, dbpatterns.current_user_id() AS "user" FROM shop.package;
+
+\echo
+\echo '== A break-in: set the tenant, name another one, use the token again (errors are expected) =='
+SAVEPOINT s;
+\set ON_ERROR_STOP off
+SELECT set_config('dbpatterns.tenant_context', :'two', true);
+ROLLBACK TO s;
+SELECT dbpatterns.tenant_set(:'two');
+ROLLBACK TO s;
+INSERT INTO shop.package VALUES (:two, 0, 'planted', 0);
+ROLLBACK TO s;
+COMMIT;
+BEGIN;
+SELECT dbpatterns.tenant_begin(:'token');
+ROLLBACK;
+\set ON_ERROR_STOP on
+SELECT count(*) AS packages_of_others FROM shop.package WHERE tenant_id = :two;
+RESET ROLE;
+
+\echo
+\echo '== What would make it void is found, with a remedy =='
+CREATE VIEW shop.sizes AS SELECT tenant_id, sum(installed_size_kb) FROM shop.package GROUP BY 1;
+SELECT severity, object, problem, remedy FROM dbpatterns.tenant_check(schema => 'shop') WHERE object = 'shop.sizes';
+\set ECHO none
+DROP SCHEMA shop CASCADE;
+DROP ROLE demo_app;
+
+\echo
+\echo 'Those were the audit trail, hierarchies and tenants.  The guides are docs/guide/audit.md,'
+\echo 'docs/guide/closure.md and docs/guide/tenant.md.'

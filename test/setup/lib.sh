@@ -157,7 +157,8 @@ missing_packages()
 		case $need in
 			tap)
 				command -v prove >/dev/null || say perl
-				perl -MIPC::Run -e 1 2>/dev/null || say libipc-run-perl ;;
+				perl -MIPC::Run -e 1 2>/dev/null || say libipc-run-perl
+				PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null || say pgbouncer ;;
 			debootstrap)
 				PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || say debootstrap
 				[ -f /usr/share/keyrings/debian-archive-keyring.gpg ] || say debian-archive-keyring ;;
@@ -165,16 +166,23 @@ missing_packages()
 	done
 }
 
-# Install the packages with apt; a new server must not get a cluster.
+# Install the packages with apt; a new server must not get a cluster, and no
+# service is to be started.
 apt_install()
 {
-	local conf=/etc/postgresql-common/createcluster.d/dbpatterns.conf
+	local conf=/etc/postgresql-common/createcluster.d/dbpatterns.conf policy=/usr/sbin/policy-rc.d
+	local made=("$conf") status=0
 
 	as_root mkdir -p "${conf%/*}"
 	echo 'create_main_cluster = false' | as_root tee "$conf" >/dev/null
-	as_root apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" ||
-		{ as_root rm -f "$conf"; return 1; }
-	as_root rm -f "$conf"
+	if [ ! -e "$policy" ]; then
+		made+=("$policy")
+		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+		as_root chmod 755 "$policy"
+	fi
+	as_root apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" || status=1
+	as_root rm -f "${made[@]}"
+	return "$status"
 }
 
 # See that everything needed is here, installing it where that is possible.

@@ -119,7 +119,7 @@ run_major()
 	flock 9
 	say "== PostgreSQL $major on Debian $suite"
 	if ! get_chroot "$dir" "$suite" \
-		"gcc libc6-dev make libipc-run-perl postgresql-$major postgresql-server-dev-$major" \
+		"gcc libc6-dev make libipc-run-perl pgbouncer postgresql-$major postgresql-server-dev-$major" \
 		>"$log" 2>&1 </dev/null
 	then
 		unmount_proc

@@ -1,0 +1,472 @@
+/*-------------------------------------------------------------------------
+ *
+ * belongings.c
+ *	  All that belongs to a tenant: counted, exported, deleted.
+ *
+ * The tables are those that are isolated; one in the same schemas that is neither isolated
+ * nor exempt could hold rows of the tenant, so nothing is done while there is such a
+ * table.  They are taken in the order of foreign keys: parents first to export,
+ * children first to delete.  Closure tables and the like follow by their triggers; the
+ * audit trail is erased row by row, by its own function.
+ *
+ * Copyright (c) 2026, dbpatterns contributors
+ *
+ * src/tenant/belongings.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "core/names.h"
+#include "core/owner.h"
+#include "core/sql.h"
+#include "core/target.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "tenant/tenant.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(dbpatterns_tenant_verify);
+PG_FUNCTION_INFO_V1(dbpatterns_tenant_purge);
+PG_FUNCTION_INFO_V1(dbpatterns_tenant_rows_of);
+PG_FUNCTION_INFO_V1(dbpatterns_tenant_export);
+
+/* A table that may have rows of the tenant. */
+typedef struct Belonging
+{
+	Oid			relid;
+	char	   *column;
+	bool		audited;
+	int			level;			/* more than that of any table it refers to */
+} Belonging;
+
+/* A foreign key between two of them, by place in the list. */
+typedef struct Reference
+{
+	int			child;
+	int			parent;
+} Reference;
+
+#define ISOLATED_TABLES \
+	"SELECT g.target::oid, g.options ->> 'column'," \
+	" EXISTS (SELECT FROM _dbpatterns.registry a WHERE a.target = g.target AND a.pattern = 'audit')" \
+	" FROM _dbpatterns.registry g JOIN pg_class c ON c.oid = g.target WHERE g.pattern = 'tenant' ORDER BY 1"
+
+#define UNCLASSIFIED_TABLES \
+	"SELECT c.oid::regclass::text FROM pg_class c" \
+	" WHERE c.relkind = ANY ('{r,p}') AND NOT c.relispartition AND c.relpersistence <> 't'" \
+	" AND c.relnamespace IN (SELECT n.oid FROM pg_namespace n JOIN _dbpatterns.tenant_schema s ON s.schema = n.nspname" \
+	"  UNION SELECT t.relnamespace FROM _dbpatterns.registry g JOIN pg_class t ON t.oid = g.target WHERE g.pattern = 'tenant')" \
+	" AND NOT EXISTS (SELECT FROM _dbpatterns.tenant_exempt x WHERE x.target = c.oid)" \
+	" AND c.oid NOT IN (WITH RECURSIVE b (relid) AS (SELECT target::oid FROM _dbpatterns.registry WHERE pattern = 'tenant'" \
+	"  UNION SELECT i.inhrelid FROM b JOIN pg_inherits i ON i.inhparent = b.relid) SELECT relid FROM b)" \
+	" AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')" \
+	" AND NOT EXISTS (SELECT FROM _dbpatterns.hierarchy h WHERE h.storage = c.oid" \
+	"  OR c.relname = (SELECT r.relname || '_counts' FROM pg_class r WHERE r.oid = h.storage))" \
+	" ORDER BY 1"
+
+#define REFERENCES_BETWEEN \
+	"SELECT DISTINCT a.n::int - 1, b.n::int - 1 FROM pg_constraint f" \
+	" JOIN unnest($1) WITH ORDINALITY a (relid, n) ON a.relid = f.conrelid" \
+	" JOIN unnest($1) WITH ORDINALITY b (relid, n) ON b.relid = f.confrelid" \
+	" WHERE f.contype = 'f' AND f.conrelid <> f.confrelid ORDER BY 1, 2"
+
+/* Keys of the rows of $1 that the audit trail has, and that were the tenant's ($3). */
+#define AUDITED_KEYS \
+	"SELECT DISTINCT (SELECT jsonb_object_agg(k.name, coalesce(e.new -> k.name, e.old -> k.name))" \
+	"  FROM (SELECT a.attname::text AS name FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid" \
+	"   AND a.attnum = ANY (i.indkey) WHERE i.indrelid = $1 AND i.indisprimary) k) AS key" \
+	" FROM dbpatterns.audit_entries e WHERE e.target = $1 AND e.op = ANY ('{I,U,D}')" \
+	" AND (e.old ->> $2 = $3 OR e.new ->> $2 = $3)"
+
+/*
+ * require_all_rows raises 42501 for who does not see the rows of all tenants, and 55000
+ * where tables are unclassified.
+ */
+static void
+require_all_rows(void)
+{
+	DbpOwnerScope scope;
+	StringInfoData list;
+	uint64		rows;
+
+	if (!has_bypassrls_privilege(GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("policies hide rows of tenants from role \"%s\"",
+						GetUserNameFromId(GetUserId(), false)),
+				 errhint("Call this as a superuser, or as a role with BYPASSRLS and rights on the tables.")));
+	initStringInfo(&list);
+	dbp_tenant_enter_ours(&scope);
+	rows = dbp_sql_query(UNCLASSIFIED_TABLES, 0, NULL);
+	for (uint64 i = 0; i < rows; i++)
+		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", dbp_sql_text(i, 0));
+	dbp_leave_owner(&scope);
+	if (rows > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("some tables are neither isolated nor exempt"),
+				 errdetail("These may hold rows of tenants: %s.", list.data),
+				 errhint("Call dbpatterns.tenant_enable or dbpatterns.tenant_exempt for each.")));
+}
+
+/*
+ * set_levels gives each table a level above those it refers to.  Tables that refer to each
+ * other in a circle have no such order, and get any.
+ */
+static void
+set_levels(Belonging *tables, int n)
+{
+	List	   *relids = NIL;
+	DbpParam	param;
+	Reference  *references;
+	int			nreferences;
+	bool		changed = true;
+
+	for (int i = 0; i < n; i++)
+		relids = lappend_oid(relids, tables[i].relid);
+	param = dbp_oids_param(relids);
+	nreferences = dbp_sql_query(REFERENCES_BETWEEN, 1, &param);
+	references = palloc(sizeof(Reference) * Max(nreferences, 1));
+	for (int i = 0; i < nreferences; i++)
+	{
+		references[i].child = DatumGetInt32(dbp_sql_value(i, 0, NULL));
+		references[i].parent = DatumGetInt32(dbp_sql_value(i, 1, NULL));
+	}
+	for (int round = 0; round < n && changed; round++)
+	{
+		changed = false;
+		for (int i = 0; i < nreferences; i++)
+		{
+			Belonging  *child = &tables[references[i].child];
+			Belonging  *parent = &tables[references[i].parent];
+
+			if (child->level <= parent->level)
+			{
+				child->level = parent->level + 1;
+				changed = true;
+			}
+		}
+	}
+}
+
+static int
+parents_first(const void *a, const void *b)
+{
+	const Belonging *x = a;
+	const Belonging *y = b;
+
+	if (x->level != y->level)
+		return x->level < y->level ? -1 : 1;
+	return x->relid < y->relid ? -1 : x->relid > y->relid;
+}
+
+/*
+ * find_tables returns the tables, parents first.
+ */
+static Belonging *
+find_tables(int *n)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	MemoryContext oldcxt;
+	DbpOwnerScope scope;
+	Belonging  *tables;
+
+	dbp_tenant_enter_ours(&scope);
+	*n = dbp_sql_query_latest(ISOLATED_TABLES, 0, NULL);
+	oldcxt = MemoryContextSwitchTo(cxt);
+	tables = palloc0(sizeof(Belonging) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		tables[i].relid = DatumGetObjectId(dbp_sql_value(i, 0, NULL));
+		tables[i].column = dbp_sql_text(i, 1);
+		tables[i].audited = DatumGetBool(dbp_sql_value(i, 2, NULL));
+	}
+	MemoryContextSwitchTo(oldcxt);
+	dbp_leave_owner(&scope);
+	set_levels(tables, *n);
+	qsort(tables, *n, sizeof(Belonging), parents_first);
+	return tables;
+}
+
+/*
+ * condition returns the condition of the rows of the tenant that a text in SQL names.
+ */
+static char *
+condition(const Belonging *table, const char *tenant)
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+
+	get_atttypetypmodcoll(table->relid, get_attnum(table->relid, table->column), &type, &typmod,
+						  &collation);
+	return psprintf("%s OPERATOR(pg_catalog.=) CAST(%s AS %s)", quote_identifier(table->column),
+					tenant, format_type_be_qualified(getBaseType(type)));
+}
+
+static int64
+count(const char *sql, int nparams, const DbpParam *params)
+{
+	dbp_sql_query(sql, nparams, params);
+	return DatumGetInt64(dbp_sql_value(0, 0, NULL));
+}
+
+static void
+put_count(FunctionCallInfo fcinfo, Oid relid, const char *place, int64 rows)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	values[0] = ObjectIdGetDatum(relid);
+	values[1] = CStringGetTextDatum(place);
+	values[2] = Int64GetDatum(rows);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * audit_query counts keys in the audit trail, or erases what is under them.
+ */
+static int64
+audit_query(const Belonging *table, DbpParam tenant, const char *what)
+{
+	DbpParam	params[3];
+
+	params[0] = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(table->relid));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(table->column));
+	params[2] = tenant;
+	return count(psprintf("SELECT %s FROM (" AUDITED_KEYS ") k", what), 3, params);
+}
+
+/*
+ * begin checks the arguments all these functions have, and returns the tables; *tenant is
+ * a parameter.
+ */
+static Belonging *
+begin(FunctionCallInfo fcinfo, DbpOwnerScope *scope, DbpParam *tenant, int *n)
+{
+	dbp_require_argument(fcinfo, 0, "tenant", "Name the tenant.");
+	*tenant = DBP_PARAM(TEXTOID, PG_GETARG_DATUM(0));
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	require_all_rows();
+	dbp_enter_caller(scope);
+	return find_tables(n);
+}
+
+static void
+end(DbpOwnerScope *scope)
+{
+	dbp_leave_owner(scope);
+	SPI_finish();
+}
+
+/*
+ * tenant_verify(tenant text) counts the rows of a tenant in all isolated tables, and in the audit
+ * trail those that its entries show.
+ *
+ * place: "table", or "audit" for tables that have an audit trail.  Raises 22004 for NULL, 42501
+ * for who does not see all rows, 55000 where a table is neither isolated nor exempt, 22P02 for
+ * an id that is none of a column's type.  Takes ACCESS SHARE on the tables; runs as the
+ * caller.
+ */
+Datum
+dbpatterns_tenant_verify(PG_FUNCTION_ARGS)
+{
+	DbpOwnerScope scope;
+	DbpParam	tenant;
+	int			n;
+	Belonging  *tables = begin(fcinfo, &scope, &tenant, &n);
+
+	for (int i = 0; i < n; i++)
+	{
+		put_count(fcinfo, tables[i].relid, "table",
+				  count(psprintf("SELECT count(*) FROM %s WHERE %s",
+								 dbp_relation_name_by_oid(tables[i].relid),
+								 condition(&tables[i], "$1")), 1, &tenant));
+		if (tables[i].audited)
+			put_count(fcinfo, tables[i].relid, "audit", audit_query(&tables[i], tenant, "count(*)"));
+	}
+	end(&scope);
+	PG_RETURN_NULL();
+}
+
+/*
+ * require_suspended raises 55000 for a tenant that is listed and active: it could write what
+ * was deleted already.
+ */
+static void
+require_suspended(DbpParam tenant)
+{
+	DbpOwnerScope scope;
+	uint64		rows;
+
+	dbp_tenant_enter_ours(&scope);
+	rows = dbp_sql_query("SELECT FROM dbpatterns.tenant WHERE id = $1 AND state = 'active'", 1, &tenant);
+	dbp_leave_owner(&scope);
+	if (rows > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tenant \"%s\" is active", TextDatumGetCString(tenant.value)),
+				 errhint("Suspend it with dbpatterns.tenant_suspend, in a transaction of its own.")));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("a tenant cannot be purged at this isolation level"),
+				 errhint("Use READ COMMITTED, which sees what writers bring until they end.")));
+}
+
+/*
+ * wait_for_writers waits for who writes to a table now, and makes nobody wait.
+ */
+static void
+wait_for_writers(Oid relid)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	WaitForLockers(tag, ShareLock, false);
+}
+
+/*
+ * tenant_purge(tenant text, dry_run boolean) deletes all rows of a tenant, children first, and
+ * erases in the audit trail what it shows of them.
+ *
+ * dry_run: count only.  A tenant that is listed must be suspended: then transactions that
+ * write are waited for, and new ones refused.  A second run finds nothing.  Triggers and foreign
+ * keys act as in any DELETE.  Raises what tenant_verify does, 55000 for a tenant that is active,
+ * 25001 at REPEATABLE READ and above.  Takes ROW EXCLUSIVE on the tables, and the locks of
+ * audit_erase; runs as the caller.
+ */
+Datum
+dbpatterns_tenant_purge(PG_FUNCTION_ARGS)
+{
+	DbpOwnerScope scope;
+	DbpParam	tenant;
+	int			n;
+	Belonging  *tables;
+	bool		dry_run;
+
+	dbp_require_argument(fcinfo, 1, "dry_run", "Give true or false.");
+	dry_run = PG_GETARG_BOOL(1);
+	tables = begin(fcinfo, &scope, &tenant, &n);
+	if (!dry_run)
+	{
+		require_suspended(tenant);
+		for (int i = 0; i < n; i++)
+			wait_for_writers(tables[i].relid);
+	}
+	for (int i = n - 1; i >= 0; i--)
+	{
+		char	   *table = dbp_relation_name_by_oid(tables[i].relid);
+
+		put_count(fcinfo, tables[i].relid, "table", dry_run ?
+				  count(psprintf("SELECT count(*) FROM %s WHERE %s", table, condition(&tables[i], "$1")),
+						1, &tenant) :
+				  (int64) dbp_sql_query(psprintf("DELETE FROM %s WHERE %s", table,
+												 condition(&tables[i], "$1")), 1, &tenant));
+	}
+	for (int i = n - 1; i >= 0; i--)
+	{
+		if (tables[i].audited)
+			put_count(fcinfo, tables[i].relid, "audit",
+					  audit_query(&tables[i], tenant, dry_run ? "count(*)" :
+								  "coalesce(sum(dbpatterns.audit_erase($1, k.key, 'tenant purged')), 0)::bigint"));
+	}
+	end(&scope);
+	PG_RETURN_NULL();
+}
+
+/*
+ * tenant_rows(tenant text) returns all rows of a tenant as JSON, parents first.
+ *
+ * Raises what tenant_verify does, and takes its locks.
+ */
+Datum
+dbpatterns_tenant_rows_of(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DbpOwnerScope scope;
+	DbpParam	tenant;
+	int			n;
+	Belonging  *tables = begin(fcinfo, &scope, &tenant, &n);
+
+	for (int i = 0; i < n; i++)
+	{
+		char	   *table = dbp_relation_name_by_oid(tables[i].relid);
+		uint64		rows = dbp_sql_query(psprintf("SELECT %s::pg_catalog.regclass, to_jsonb(t) FROM %s t WHERE %s",
+												  quote_literal_cstr(table), table,
+												  condition(&tables[i], "$1")), 1, &tenant);
+
+		for (uint64 j = 0; j < rows; j++)
+			tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[j]);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	end(&scope);
+	PG_RETURN_NULL();
+}
+
+/*
+ * file_name returns the name of a file for a table, with nothing in it that a
+ * path could mean otherwise.
+ */
+static char *
+file_name(const char *directory, int number, const char *table)
+{
+	char	   *name = pstrdup(table);
+
+	for (char *c = name; *c != '\0'; c++)
+	{
+		if (!isalnum((unsigned char) *c) && strchr("._-", *c) == NULL)
+			*c = '_';
+	}
+	return psprintf("%s/%03d_%s.csv", directory, number, name);
+}
+
+/*
+ * tenant_export(tenant text, directory text) writes the rows of a tenant to files on the
+ * server, one for each table, in CSV with a header; their names say in which order to load them.
+ *
+ * directory: an absolute path of a directory that is there.  Raises what tenant_verify
+ * does, and what COPY does: 42501 without the rights of pg_write_server_files, 42602 for
+ * a relative path, 58P01 where there is no such directory.  Takes ACCESS SHARE on the
+ * tables; runs as the caller.
+ */
+Datum
+dbpatterns_tenant_export(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DbpOwnerScope scope;
+	DbpParam	tenant;
+	char	   *id;
+	int			n;
+	Belonging  *tables;
+
+	dbp_require_argument(fcinfo, 1, "directory", "Name a directory on the server.");
+	tables = begin(fcinfo, &scope, &tenant, &n);
+	id = quote_literal_cstr(TextDatumGetCString(tenant.value));
+	for (int i = 0; i < n; i++)
+	{
+		char	   *table = dbp_relation_name_by_oid(tables[i].relid);
+		char	   *file = file_name(text_to_cstring(PG_GETARG_TEXT_PP(1)), i + 1, table);
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+
+		/* COPY takes no parameters. */
+		dbp_sql_command("COPY (SELECT * FROM %s WHERE %s) TO %s WITH (FORMAT csv, HEADER)",
+						table, condition(&tables[i], id), quote_literal_cstr(file));
+		values[0] = ObjectIdGetDatum(tables[i].relid);
+		values[1] = Int64GetDatum(SPI_processed);
+		values[2] = CStringGetTextDatum(file);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	end(&scope);
+	PG_RETURN_NULL();
+}
