@@ -217,6 +217,7 @@ after_alter(Oid relid, const char *command)
 	bool		renamed = false;
 	int			before = last_shape(rel);
 	int			shape = 0;
+	bool		unknown = before == 0 && rel->trigdesc == NULL;
 	char	   *why;
 
 	/* With bad options it refuses every change. */
@@ -224,6 +225,9 @@ after_alter(Oid relid, const char *command)
 		shape = follow_alter(rel, row, &options, &renamed);
 	table_close(rel, NoLock);
 
+	/* Its partitions need not be looked at, which may be locked in a restore. */
+	if (unknown)
+		return;
 	if (renamed)
 		dbp_audit_replace_options(relid, &options);
 
@@ -262,7 +266,9 @@ after_alter_partition(Oid relid, List *touched)
 
 /*
  * after_alter_table looks at a table and at those that inherit from it, in
- * which a column is renamed, too.
+ * which a column is renamed, too.  Not at one that another session has locked:
+ * the command did not change it, and to wait could be a deadlock, as in a parallel
+ * restore.
  */
 static void
 after_alter_table(Oid relid, const char *command, List *touched)
@@ -280,9 +286,10 @@ after_alter_table(Oid relid, const char *command, List *touched)
 		after_alter(relid, command);
 	else if (get_rel_relkind(relid) == RELKIND_RELATION)
 	{
-		foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
 		{
-			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+			if (ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock) &&
+				get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
 				after_alter(lfirst_oid(lc), command);
 		}
 	}

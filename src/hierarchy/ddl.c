@@ -33,6 +33,7 @@
 #include "core/target.h"
 #include "hierarchy/hierarchy.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -277,7 +278,8 @@ check_storage(Oid storageid)
 
 /*
  * check_child raises when a table has come to inherit from one with a
- * hierarchy: rows of it would be seen, and changes of them not.
+ * hierarchy: rows of it would be seen, and changes of them not.  The command that
+ * does so has locked the parent; for one that another session has locked, it did not.
  */
 static void
 check_child(Oid relid)
@@ -293,7 +295,8 @@ check_child(Oid relid)
 		parents = lappend_oid(parents, DatumGetObjectId(dbp_sql_value(i, 0, NULL)));
 	foreach(lc, parents)
 	{
-		if (all_specs(lfirst_oid(lc)) != NIL)
+		if (ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock) &&
+			all_specs(lfirst_oid(lc)) != NIL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("table %s cannot inherit from table %s, which has a hierarchy",

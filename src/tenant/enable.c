@@ -186,32 +186,43 @@ index_what_has_none(TenantScript *script, List *relids)
 }
 
 /*
- * run isolates tables, and returns the commands.
+ * enable_all isolates tables, and turns over their keys if so asked.  Caller: SPI
+ * connected.
+ */
+static void
+enable_all(TenantScript *script, const Options *options, List *relids)
+{
+	List	   *tables = NIL;
+	DbpOwnerScope scope;
+	ListCell   *lc;
+
+	dbp_enter_caller(&scope);
+	foreach(lc, relids)
+		tables = list_concat(tables, enable(script, options, lfirst_oid(lc)));
+	if (options->fix_keys)
+	{
+		dbp_tenant_fix_keys(script, tables, options->column);
+		script->fix_keys = false;
+		if (!options->dry_run)
+			index_what_has_none(script, relids);
+	}
+	else if (script->commands != NIL)
+		dbp_tenant_report_keys(tables, options->column);
+	dbp_leave_owner(&scope);
+}
+
+/*
+ * run does so with nobody following the commands, and returns them.
  */
 static void
 run(FunctionCallInfo fcinfo, const Options *options, List *relids)
 {
 	TenantScript script = {options->dry_run, options->fix_keys, NIL, 0, CurrentMemoryContext};
-	List	   *tables = NIL;
 	bool		following = dbp_tenant_pause_following(true);
-	DbpOwnerScope scope;
-	ListCell   *lc;
 
 	PG_TRY();
 	{
-		dbp_enter_caller(&scope);
-		foreach(lc, relids)
-			tables = list_concat(tables, enable(&script, options, lfirst_oid(lc)));
-		if (options->fix_keys)
-		{
-			dbp_tenant_fix_keys(&script, tables, options->column);
-			script.fix_keys = false;
-			if (!options->dry_run)
-				index_what_has_none(&script, relids);
-		}
-		else if (script.commands != NIL)
-			dbp_tenant_report_keys(tables, options->column);
-		dbp_leave_owner(&scope);
+		enable_all(&script, options, relids);
 	}
 	PG_FINALLY();
 	{

@@ -3,7 +3,7 @@
  * follow.c
  *	  New tables, and what is taken from isolated ones.
  *
- * What comes below an isolated table is isolated at once, whatever the settings:
+ * What comes below an isolated table is isolated as it comes, whatever the settings:
  * its rows are rows of that table.  All else is as dbpatterns.tenant_new_tables says: nothing
  * (off), a WARNING (warn), it is put right where it can be and refused where it cannot
  * (protect), or refused (reject).
@@ -68,22 +68,83 @@ isolated_above(Oid relid)
 	return found;
 }
 
-/* What the event trigger says of the present command. */
-static bool
-changes_schema(void)
+/*
+ * What a command does that concerns us.  All else is left alone: in a restore, tables
+ * that the registry has already are altered before they get their policies.
+ */
+typedef struct Happening
 {
+	bool		is_new;			/* a table was made, or came into its schema */
+	bool		arrives;		/* one came below another */
+	bool		leaves;			/* it is below it no more */
+	bool		weakens;		/* something was taken from one */
+} Happening;
+
+static void
+look_at_subcommand(Happening *what, AlterTableCmd *command)
+{
+	switch (command->subtype)
+	{
+		case AT_AttachPartition:
+		case AT_AddInherit:
+			what->arrives = true;
+			break;
+		case AT_DetachPartition:
+		case AT_DetachPartitionFinalize:
+		case AT_DropInherit:
+			what->leaves = true;
+			break;
+		case AT_DisableRowSecurity:
+		case AT_NoForceRowSecurity:
+		case AT_DropColumn:
+		case AT_DropNotNull:
+			what->weakens = true;
+			break;
+		case AT_ColumnDefault:
+			what->weakens |= command->def == NULL;
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * what_happens tells what the present command does.  command: its tag.  Caller: SPI
+ * connected.
+ */
+static Happening
+what_happens(const char *command)
+{
+	Happening	what = {0};
 	uint64		rows = dbp_sql_query("SELECT command FROM pg_catalog.pg_event_trigger_ddl_commands()"
 									 " WHERE NOT in_extension", 0, NULL);
 
+	what.is_new = strcmp(command, "CREATE TABLE") == 0 || strcmp(command, "CREATE TABLE AS") == 0 ||
+		strcmp(command, "SELECT INTO") == 0 || strcmp(command, "CREATE SCHEMA") == 0 ||
+		strcmp(command, "CREATE FOREIGN TABLE") == 0;
+	what.arrives = what.is_new;
 	for (uint64 i = 0; i < rows; i++)
 	{
-		CollectedCommand *command = (CollectedCommand *) DatumGetPointer(dbp_sql_value(i, 0, NULL));
+		void	   *value = DatumGetPointer(dbp_sql_value(i, 0, NULL));
+		CollectedCommand *collected = value;
+		ListCell   *lc;
 
-		if (command->type == SCT_Simple && command->parsetree != NULL &&
-			IsA(command->parsetree, AlterObjectSchemaStmt))
-			return true;
+		if (collected->type == SCT_Simple && collected->parsetree != NULL)
+		{
+			what.is_new |= IsA(collected->parsetree, AlterObjectSchemaStmt);
+			what.weakens |= IsA(collected->parsetree, AlterPolicyStmt);
+		}
+		else if (collected->type == SCT_AlterTable)
+		{
+			foreach(lc, collected->d.alterTable.subcmds)
+			{
+				CollectedATSubcmd *sub = lfirst(lc);
+
+				look_at_subcommand(&what, castNode(AlterTableCmd, sub->parsetree));
+			}
+		}
 	}
-	return false;
+	return what;
 }
 
 static void
@@ -194,11 +255,10 @@ look_at_new(Oid relid, bool is_new)
 }
 
 /*
- * look_at sees to a table that a command made or changed.  is_new: it was made, or came
- * into its schema.
+ * look_at sees to a table that a command made or changed.
  */
 static void
-look_at(Oid relid, bool is_new)
+look_at(Oid relid, const Happening *what)
 {
 	char		kind = get_rel_relkind(relid);
 	Oid			nsp = get_rel_namespace(relid);
@@ -214,23 +274,25 @@ look_at(Oid relid, bool is_new)
 	if (OidIsValid(above))
 	{
 		(void) dbp_tenant_read_spec(above, &spec);
-		if (above != relid && has_column(relid, spec.column))
+		if (above != relid && what->arrives && has_column(relid, spec.column))
 			look_below(&spec, relid);
-		else
+		else if (what->weakens)
 			look_at_isolated(&spec, relid);
 	}
-	else if (kind != RELKIND_FOREIGN_TABLE && !get_rel_relispartition(relid))
-		look_at_new(relid, is_new);
+	else if ((what->is_new || what->leaves) && kind != RELKIND_FOREIGN_TABLE &&
+			 !get_rel_relispartition(relid))
+		look_at_new(relid, what->is_new);
 }
 
 /*
- * follow looks at tables with search_path pinned; commands it runs itself are not followed.
+ * follow looks at tables with search_path pinned; commands it runs itself are not
+ * followed.  command: the tag, NULL when policies were dropped.
  */
 static void
 follow(List *relids, const char *command)
 {
+	Happening	what = {.weakens = true};
 	bool		before;
-	bool		is_new;
 	DbpOwnerScope scope;
 	ListCell   *lc;
 
@@ -241,12 +303,10 @@ follow(List *relids, const char *command)
 	{
 		SPI_connect();
 		dbp_enter_caller(&scope);
-		is_new = command != NULL &&
-			(strcmp(command, "CREATE TABLE") == 0 || strcmp(command, "CREATE TABLE AS") == 0 ||
-			 strcmp(command, "SELECT INTO") == 0 || strcmp(command, "CREATE SCHEMA") == 0 ||
-			 changes_schema());
+		if (command != NULL)
+			what = what_happens(command);
 		foreach(lc, relids)
-			look_at(lfirst_oid(lc), is_new);
+			look_at(lfirst_oid(lc), &what);
 		dbp_leave_owner(&scope);
 		SPI_finish();
 	}

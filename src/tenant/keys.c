@@ -143,7 +143,7 @@ read_line(char *line)
 	char	   *kid = strtok_r(line, " \t\r\n", &rest);
 	char	   *secret;
 	uint8	   *bytes;
-	int			length;
+	int			length = 0;
 
 	if (kid == NULL || kid[0] == '#')
 		return;

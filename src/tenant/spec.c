@@ -29,7 +29,6 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
-#include "utils/pg_locale.h"
 
 /*
  * column_type returns the type of the getter that a column is compared with.
