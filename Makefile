@@ -150,6 +150,7 @@ OBJS = \
 	src/tenant/mint.o \
 	src/tenant/policy.o \
 	src/tenant/residue.o \
+	src/tenant/rights.o \
 	src/tenant/script.o \
 	src/tenant/settings.o \
 	src/tenant/spec.o \
@@ -199,7 +200,8 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_read_graph hierarchy_edit hierarchy_counts hierarchy_convert \
 	hierarchy_walk hierarchy_graph hierarchy_nested \
 	tenant_context tenant_token tenant_forge tenant_enable tenant_keys \
-	tenant_follow tenant_check tenant_life core_registry
+	tenant_follow tenant_check tenant_check_reach \
+	tenant_check_remedy tenant_life core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \

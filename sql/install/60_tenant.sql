@@ -127,10 +127,10 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_tenant_adm
 COMMENT ON FUNCTION dbpatterns.tenant_admin_begin(text) IS
     'lets this transaction of an administrator see the rows of all tenants';
 
-CREATE FUNCTION _dbpatterns.tenant_is_admin() RETURNS boolean
+CREATE FUNCTION dbpatterns.tenant_is_admin() RETURNS boolean
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'dbpatterns_tenant_is_admin';
-COMMENT ON FUNCTION _dbpatterns.tenant_is_admin() IS 'whether this transaction may see the rows of all tenants';
+COMMENT ON FUNCTION dbpatterns.tenant_is_admin() IS 'whether this transaction may see the rows of all tenants';
 
-CREATE FUNCTION _dbpatterns.tenant_rows() RETURNS boolean
-LANGUAGE c IMMUTABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'dbpatterns_tenant_rows';
-COMMENT ON FUNCTION _dbpatterns.tenant_rows() IS 'true: lets rows pass as long as the extension is there';
+CREATE FUNCTION dbpatterns.tenant_lets_pass() RETURNS boolean
+LANGUAGE c IMMUTABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'dbpatterns_tenant_lets_pass';
+COMMENT ON FUNCTION dbpatterns.tenant_lets_pass() IS 'true: lets rows pass as long as the extension is there';

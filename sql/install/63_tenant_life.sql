@@ -52,7 +52,7 @@ CREATE FUNCTION dbpatterns.tenant_rows(
     tenant text,
     OUT target regclass, OUT data jsonb)
 RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_tenant_rows_of';
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_tenant_rows';
 COMMENT ON FUNCTION dbpatterns.tenant_rows(text) IS 'all rows of a tenant as JSON, parents first';
 
 CREATE FUNCTION dbpatterns.tenant_export(

@@ -125,7 +125,7 @@ dbp_finding(FunctionCallInfo fcinfo, const char *severity, const char *object,
  * check(target regclass) returns the findings of every pattern's check
  * function, worst first.
  *
- * target: a table, or NULL for every table.  Changes nothing, so that a second
+ * target: a table, whose patterns are checked, or NULL for all.  Changes nothing, so that a second
  * call returns the same.  Raises nothing of its own; runs as the caller; takes
  * the locks of the patterns' check functions.
  */
@@ -145,9 +145,16 @@ dbpatterns_check(PG_FUNCTION_ARGS)
 
 	initStringInfo(&sql);
 	dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("registry")));
-	rows = dbp_sql_query("SELECT pattern FROM _dbpatterns.pattern ORDER BY position",
-						 0, NULL);
+	rows = dbp_sql_query("SELECT p.pattern FROM _dbpatterns.pattern p WHERE $1 IS NULL"
+						 " OR p.pattern IN (SELECT r.pattern FROM _dbpatterns.registry r WHERE r.target = $1"
+						 "  OR r.target IN (SELECT a.relid FROM pg_partition_ancestors($1) a))"
+						 " ORDER BY p.position", 1, &param);
 	dbp_leave_owner(&scope);
+	if (rows == 0)
+	{
+		SPI_finish();
+		PG_RETURN_NULL();
+	}
 	appendStringInfoString(&sql, "SELECT * FROM (");
 	for (uint64 i = 0; i < rows; i++)
 	{

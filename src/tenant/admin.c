@@ -29,7 +29,7 @@
 
 PG_FUNCTION_INFO_V1(dbpatterns_tenant_admin_begin);
 PG_FUNCTION_INFO_V1(dbpatterns_tenant_is_admin);
-PG_FUNCTION_INFO_V1(dbpatterns_tenant_rows);
+PG_FUNCTION_INFO_V1(dbpatterns_tenant_lets_pass);
 
 static void
 write_log(const char *login, const char *role, const char *reason)
@@ -94,11 +94,11 @@ dbpatterns_tenant_is_admin(PG_FUNCTION_ARGS)
 }
 
 /*
- * tenant_rows() is true.  Policies that let rows pass call it, so that they depend on
+ * tenant_lets_pass() is true.  Policies that let rows pass call it, so that they depend on
  * the extension.  Takes no lock.
  */
 Datum
-dbpatterns_tenant_rows(PG_FUNCTION_ARGS)
+dbpatterns_tenant_lets_pass(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(true);
 }

@@ -34,7 +34,7 @@
 
 PG_FUNCTION_INFO_V1(dbpatterns_tenant_verify);
 PG_FUNCTION_INFO_V1(dbpatterns_tenant_purge);
-PG_FUNCTION_INFO_V1(dbpatterns_tenant_rows_of);
+PG_FUNCTION_INFO_V1(dbpatterns_tenant_rows);
 PG_FUNCTION_INFO_V1(dbpatterns_tenant_export);
 
 /* A table that may have rows of the tenant. */
@@ -57,19 +57,6 @@ typedef struct Reference
 	"SELECT g.target::oid, g.options ->> 'column'," \
 	" EXISTS (SELECT FROM _dbpatterns.registry a WHERE a.target = g.target AND a.pattern = 'audit')" \
 	" FROM _dbpatterns.registry g JOIN pg_class c ON c.oid = g.target WHERE g.pattern = 'tenant' ORDER BY 1"
-
-#define UNCLASSIFIED_TABLES \
-	"SELECT c.oid::regclass::text FROM pg_class c" \
-	" WHERE c.relkind = ANY ('{r,p}') AND NOT c.relispartition AND c.relpersistence <> 't'" \
-	" AND c.relnamespace IN (SELECT n.oid FROM pg_namespace n JOIN _dbpatterns.tenant_schema s ON s.schema = n.nspname" \
-	"  UNION SELECT t.relnamespace FROM _dbpatterns.registry g JOIN pg_class t ON t.oid = g.target WHERE g.pattern = 'tenant')" \
-	" AND NOT EXISTS (SELECT FROM _dbpatterns.tenant_exempt x WHERE x.target = c.oid)" \
-	" AND c.oid NOT IN (WITH RECURSIVE b (relid) AS (SELECT target::oid FROM _dbpatterns.registry WHERE pattern = 'tenant'" \
-	"  UNION SELECT i.inhrelid FROM b JOIN pg_inherits i ON i.inhparent = b.relid) SELECT relid FROM b)" \
-	" AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')" \
-	" AND NOT EXISTS (SELECT FROM _dbpatterns.hierarchy h WHERE h.storage = c.oid" \
-	"  OR c.relname = (SELECT r.relname || '_counts' FROM pg_class r WHERE r.oid = h.storage))" \
-	" ORDER BY 1"
 
 #define REFERENCES_BETWEEN \
 	"SELECT DISTINCT a.n::int - 1, b.n::int - 1 FROM pg_constraint f" \
@@ -104,7 +91,8 @@ require_all_rows(void)
 				 errhint("Call this as a superuser, or as a role with BYPASSRLS and rights on the tables.")));
 	initStringInfo(&list);
 	dbp_tenant_enter_ours(&scope);
-	rows = dbp_sql_query(UNCLASSIFIED_TABLES, 0, NULL);
+	rows = dbp_sql_query("SELECT u.oid::regclass::text FROM (" UNCLASSIFIED_TABLES ") u ORDER BY 1",
+						 0, NULL);
 	for (uint64 i = 0; i < rows; i++)
 		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", dbp_sql_text(i, 0));
 	dbp_leave_owner(&scope);
@@ -390,7 +378,7 @@ dbpatterns_tenant_purge(PG_FUNCTION_ARGS)
  * Raises what tenant_verify does, and takes its locks.
  */
 Datum
-dbpatterns_tenant_rows_of(PG_FUNCTION_ARGS)
+dbpatterns_tenant_rows(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	DbpOwnerScope scope;

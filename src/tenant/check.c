@@ -31,6 +31,7 @@
 #include "tenant/tenant.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -47,6 +48,21 @@ copy_array(int column, MemoryContext cxt)
 	return copy;
 }
 
+/* All isolated tables and what is below them, and which of them are to be looked at. */
+#define OURS \
+	"WITH RECURSIVE below (root, relid, col, call, options) AS (" \
+	" SELECT r.target::oid, r.target::oid, r.options ->> 'column'," \
+	"  concat_ws(', ', quote_literal(r.options ->> 'column')," \
+	"   'on_missing => ' || quote_literal(nullif(r.options ->> 'on_missing', 'deny'))," \
+	"   'user_column => ' || quote_literal(r.options ->> 'user_column')," \
+	"   'form => ' || quote_literal(r.options ->> 'form')), r.options" \
+	"  FROM _dbpatterns.registry r JOIN pg_class c ON c.oid = r.target WHERE r.pattern = 'tenant'" \
+	" UNION ALL SELECT b.root, i.inhrelid, b.col, b.call, b.options FROM below b" \
+	"  JOIN pg_inherits i ON i.inhparent = b.relid), " \
+	"ours AS (SELECT b.*, c.relnamespace, ($1 IS NULL OR $1 IN (b.root, b.relid))" \
+	"  AND ($2 IS NULL OR c.relnamespace = $2) AS looked_at" \
+	" FROM below b JOIN pg_class c ON c.oid = b.relid) "
+
 /*
  * read_ours reads what tables of ours say, as their owner.  target, schema:
  * InvalidOid for all.
@@ -54,6 +70,8 @@ copy_array(int column, MemoryContext cxt)
 static void
 read_ours(TenantChecked *checked, Oid target, Oid schema)
 {
+	static const Oid types[] = {OIDARRAYOID, OIDARRAYOID, NAMEARRAYOID, OIDARRAYOID, TEXTARRAYOID,
+	OIDARRAYOID, OIDARRAYOID, OIDARRAYOID, TEXTARRAYOID};
 	MemoryContext cxt = CurrentMemoryContext;
 	DbpOwnerScope scope;
 	DbpParam	params[2];
@@ -61,24 +79,24 @@ read_ours(TenantChecked *checked, Oid target, Oid schema)
 	params[0] = DBP_PARAM_OR_NULL(OIDOID, ObjectIdGetDatum(target), !OidIsValid(target));
 	params[1] = DBP_PARAM_OR_NULL(OIDOID, ObjectIdGetDatum(schema), !OidIsValid(schema));
 	dbp_tenant_enter_ours(&scope);
-	dbp_sql_query_latest("WITH RECURSIVE below (root, relid, col) AS ("
-						 " SELECT g.target::oid, g.target::oid, g.options ->> 'column' FROM _dbpatterns.registry g"
-						 "  JOIN pg_class c ON c.oid = g.target"
-						 "  WHERE g.pattern = 'tenant' AND ($1 IS NULL OR c.oid = $1)"
-						 "  AND ($2 IS NULL OR c.relnamespace = $2)"
-						 " UNION ALL SELECT b.root, i.inhrelid, b.col FROM below b"
-						 "  JOIN pg_inherits i ON i.inhparent = b.relid)"
-						 " SELECT coalesce(array_agg(relid ORDER BY root, relid), '{}'),"
-						 "  coalesce(array_agg(col::name ORDER BY root, relid), '{}'),"
-						 "  coalesce(array_agg(root ORDER BY root, relid), '{}'),"
-						 "  ARRAY(SELECT target::oid FROM _dbpatterns.tenant_exempt),"
-						 "  ARRAY(SELECT n.oid FROM pg_namespace n WHERE $1 IS NULL AND ($2 IS NULL OR n.oid = $2) AND"
-						 "   (n.nspname = ANY (ARRAY(SELECT schema FROM _dbpatterns.tenant_schema))"
-						 "    OR n.oid = ANY (ARRAY(SELECT c.relnamespace FROM below b JOIN pg_class c ON c.oid = b.relid))))"
-						 " FROM below", 2, params);
-	for (int i = 0; i < CHECK_ROLES; i++)
-		checked->params[i] = DBP_PARAM(i == CHECK_COLUMNS ? NAMEARRAYOID : OIDARRAYOID,
-									   copy_array(i, cxt));
+	dbp_sql_query_latest(OURS
+						 "SELECT coalesce(array_agg(relid ORDER BY root, relid) FILTER (WHERE looked_at), '{}'),"
+						 " coalesce(array_agg(relid ORDER BY root, relid), '{}'),"
+						 " coalesce(array_agg(col::name ORDER BY root, relid), '{}'),"
+						 " coalesce(array_agg(root ORDER BY root, relid), '{}'),"
+						 " coalesce(array_agg(call ORDER BY root, relid), '{}'),"
+						 " ARRAY(SELECT target::oid FROM _dbpatterns.tenant_exempt),"
+						 " ARRAY(SELECT u.oid FROM (" UNCLASSIFIED_TABLES ") u (oid)"
+						 "  JOIN pg_class c ON c.oid = u.oid WHERE ($1 IS NULL OR c.oid = $1)"
+						 "  AND ($2 IS NULL OR c.relnamespace = $2)),"
+						 " ARRAY(SELECT n.oid FROM pg_namespace n WHERE $1 IS NULL AND ($2 IS NULL OR n.oid = $2)"
+						 "  AND (n.nspname IN (SELECT s.schema FROM _dbpatterns.tenant_schema s)"
+						 "   OR n.oid IN (SELECT o.relnamespace FROM ours o))),"
+						 " ARRAY(SELECT DISTINCT r FROM ours o, jsonb_array_elements_text(o.options -> 'roles') r"
+						 "  WHERE o.looked_at AND o.root = o.relid)"
+						 " FROM ours", 2, params);
+	for (int i = 0; i < lengthof(types); i++)
+		checked->params[i] = DBP_PARAM(types[i], copy_array(i, cxt));
 	dbp_leave_owner(&scope);
 }
 
@@ -90,17 +108,19 @@ static void
 find_roles(TenantChecked *checked)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	DbpParam	params[2];
+	DbpParam	params[3];
 
 	params[0] = dbp_texts_param(dbp_tenant_application_roles());
-	params[1] = checked->params[CHECK_TABLES];
-	dbp_sql_query("WITH named AS (SELECT r.oid FROM pg_roles r WHERE r.rolname = ANY ($1)"
-				  " UNION SELECT a.grantee FROM unnest($2) t (relid) JOIN pg_class c ON c.oid = t.relid,"
-				  "  aclexplode(c.relacl) a WHERE 'public' = ANY ($1) AND a.grantee <> c.relowner AND a.grantee <> 0)"
+	params[1] = checked->params[CHECK_NAMES];
+	params[2] = checked->params[CHECK_TABLES];
+	dbp_sql_query("WITH said (name) AS (SELECT unnest($1 || $2)), "
+				  "named AS (SELECT r.oid FROM pg_roles r JOIN said s ON s.name = r.rolname"
+				  " UNION SELECT g.grantee FROM unnest($3) t (relid) JOIN pg_class c ON c.oid = t.relid,"
+				  GRANTS " WHERE 'public' IN (SELECT s.name FROM said s) AND g.grantee <> 0)"
 				  " SELECT coalesce(array_agg(DISTINCT r.oid), '{}') FROM pg_roles r"
 				  " WHERE r.oid IN (SELECT n.oid FROM named n) OR (r.rolcanlogin AND NOT r.rolsuper"
 				  "  AND EXISTS (SELECT FROM named n WHERE pg_has_role(r.oid, n.oid, 'MEMBER')))",
-				  2, params);
+				  3, params);
 	checked->params[CHECK_ROLES] = DBP_PARAM(OIDARRAYOID, copy_array(0, cxt));
 }
 
@@ -169,18 +189,70 @@ find_in_table(TenantChecked *checked, const TenantSpec *spec, Oid relid, bool is
 	}
 }
 
-static int
-take_oids(const DbpParam *param, Datum **oids)
+static bool
+same_names(List *a, List *b)
 {
+	ListCell   *lc;
+
+	foreach(lc, a)
+	{
+		if (!dbp_list_has_name(b, lfirst(lc)))
+			return false;
+	}
+	return list_length(a) == list_length(b);
+}
+
+/*
+ * find_in_root says what the settings have changed since a table was isolated.
+ */
+static void
+find_in_root(TenantChecked *checked, const TenantSpec *spec, Oid relid, const char *call)
+{
+	List	   *now = dbp_tenant_application_roles();
+	char	   *admin = dbp_tenant_admin_role();
+
+	if (same_names(now, spec->roles) &&
+		strcmp(admin ? admin : "", spec->admin ? spec->admin : "") == 0)
+		return;
+	dbp_finding(checked->fcinfo, DBP_WARNING, dbp_relation_name_by_oid(relid),
+				pstrdup("policies are for other roles than the settings name"),
+				psprintf("SELECT * FROM dbpatterns.tenant_enable(%s, %s);",
+						 quote_literal_cstr(dbp_relation_name_by_oid(relid)), call));
+}
+
+/*
+ * find_below looks at a table, locked only meanwhile.
+ */
+static void
+find_below(TenantChecked *checked, const TenantSpec *spec, Oid relid, Oid root)
+{
+	LockRelationOid(relid, AccessShareLock);
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+	{
+		if (get_attnum(relid, spec->column) == InvalidAttrNumber)
+			dbp_finding(checked->fcinfo, DBP_ERROR, dbp_relation_name_by_oid(relid),
+						pstrdup("the tenant's column is gone"),
+						psprintf("SELECT dbpatterns.tenant_disable(%s, 'the column was dropped');",
+								 quote_literal_cstr(dbp_relation_name_by_oid(root))));
+		else if (get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
+			find_in_table(checked, spec, relid, relid == root);
+	}
+	UnlockRelationOid(relid, AccessShareLock);
+}
+static int
+take_array(const DbpParam *param, Datum **values)
+{
+	bool		oids = param->type == OIDARRAYOID;
 	int			n;
 
-	deconstruct_array(DatumGetArrayTypeP(param->value), OIDOID, sizeof(Oid), true, TYPALIGN_INT,
-					  oids, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(param->value), oids ? OIDOID : TEXTOID,
+					  oids ? sizeof(Oid) : -1, oids, TYPALIGN_INT, values, NULL, &n);
 	return n;
 }
 
 /*
- * find_in_tables looks at the isolated tables, one by one, each locked only meanwhile.
+ * find_in_tables looks at the isolated tables, one by one.  Those to look at are in the
+ * order of all.
  */
 static void
 find_in_tables(TenantChecked *checked)
@@ -189,43 +261,60 @@ find_in_tables(TenantChecked *checked)
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcxt = CurrentMemoryContext;
 	Datum	   *relids;
+	Datum	   *all;
 	Datum	   *roots;
-	int			n = take_oids(&checked->params[CHECK_TABLES], &relids);
+	Datum	   *calls;
+	int			n = take_array(&checked->params[CHECK_TABLES], &relids);
+	int			nspecs;
+	TenantSpec *spec = dbp_tenant_read_specs(&nspecs);
+	TenantSpec *end = spec + nspecs;
 	Oid			known = InvalidOid;
-	TenantSpec	spec;
 
-	(void) take_oids(&checked->params[CHECK_ROOTS], &roots);
-	for (int i = 0; i < n; i++)
+	(void) take_array(&checked->params[CHECK_ALL], &all);
+	(void) take_array(&checked->params[CHECK_ROOTS], &roots);
+	(void) take_array(&checked->params[CHECK_CALLS], &calls);
+	MemoryContextSwitchTo(cxt);
+	for (int i = 0, j = 0; j < n; i++)
 	{
-		Oid			relid = DatumGetObjectId(relids[i]);
 		Oid			root = DatumGetObjectId(roots[i]);
-		bool		found = true;
 
+		if (all[i] != relids[j])
+			continue;
+		j++;
 		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(cxt);
+		while (spec < end && spec->relid < root)
+			spec++;
+		if (spec == end || spec->relid != root)
+			continue;
 		if (root != known)
-		{
-			/* What the last one's tree needed goes, too. */
-			MemoryContextSwitchTo(oldcxt);
-			MemoryContextReset(cxt);
-			MemoryContextSwitchTo(cxt);
-			found = dbp_tenant_read_spec(root, &spec);
-			known = root;
-		}
-		LockRelationOid(relid, AccessShareLock);
-		if (found && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		{
-			if (get_attnum(relid, spec.column) == InvalidAttrNumber)
-				dbp_finding(checked->fcinfo, DBP_ERROR, dbp_relation_name_by_oid(relid),
-							pstrdup("the tenant's column is gone"),
-							psprintf("SELECT dbpatterns.tenant_disable(%s, 'the column was dropped');",
-									 quote_literal_cstr(dbp_relation_name_by_oid(root))));
-			else if (get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
-				find_in_table(checked, &spec, relid, relid == root);
-		}
-		UnlockRelationOid(relid, AccessShareLock);
+			find_in_root(checked, spec, root, TextDatumGetCString(calls[i]));
+		known = root;
+		find_below(checked, spec, DatumGetObjectId(all[i]), root);
 	}
 	MemoryContextSwitchTo(oldcxt);
 	MemoryContextDelete(cxt);
+}
+
+/*
+ * find_not_isolated says so of a table that the caller thinks is isolated.
+ */
+static void
+find_not_isolated(TenantChecked *checked, Oid target)
+{
+	Datum	   *values;
+	int			n = take_array(&checked->params[CHECK_EXEMPT], &values);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (DatumGetObjectId(values[i]) == target)
+			return;
+	}
+	if (take_array(&checked->params[CHECK_TABLES], &values) == 0 && get_rel_name(target) != NULL)
+		dbp_finding(checked->fcinfo, DBP_ERROR, dbp_relation_name_by_oid(target),
+					pstrdup("the table is not isolated"),
+					psprintf("SELECT * FROM dbpatterns.tenant_enable(%s);",
+							 quote_literal_cstr(dbp_relation_name_by_oid(target))));
 }
 
 /*
@@ -239,9 +328,14 @@ check(FunctionCallInfo fcinfo, Oid target, Oid schema)
 
 	checked.fcinfo = fcinfo;
 	SPI_connect();
-	read_ours(&checked, target, schema);
 	dbp_enter_caller(&scope);
+	/* Compiling these queries takes longer than running them. */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+							 false);
+	read_ours(&checked, target, schema);
 	find_roles(&checked);
+	if (OidIsValid(target))
+		find_not_isolated(&checked, target);
 	find_in_tables(&checked);
 	dbp_tenant_find_keys(&checked);
 	dbp_tenant_find_ways(&checked);

@@ -13,11 +13,7 @@
 
 #include "tenant/check.h"
 
-/* Whether a role sees the rows of all tenants: policies do not apply to it. */
-#define BYPASSES(role) \
-	"EXISTS (SELECT FROM pg_roles b WHERE b.oid = " role " AND (b.rolsuper OR b.rolbypassrls))"
-
-/* Views, and views of views, over the tables; m: whether one is materialized. */
+/* Views, and views of views, over the tables; and tables whose rules name them. */
 #define VIEWS \
 	"WITH RECURSIVE v (oid) AS (" \
 	" SELECT r.ev_class FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid" \
@@ -26,9 +22,6 @@
 	" UNION SELECT r.ev_class FROM v JOIN pg_depend d ON d.refobjid = v.oid" \
 	"  AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass" \
 	"  JOIN pg_rewrite r ON r.oid = d.objid WHERE r.ev_class <> d.refobjid) "
-
-/* Getters, as they are written in bodies of functions. */
-#define GETTERS "'(current_tenant|require_tenant|current_user_id|current_claim|current_setting)'"
 
 static const char *const views[] = {
 	VIEWS
@@ -41,84 +34,135 @@ static const char *const views[] = {
 
 	VIEWS
 	"SELECT 'error', c.oid::regclass, 'the materialized view holds rows of all tenants, and others may read it',"
-	" format('REVOKE ALL ON %s FROM %s;', c.oid::regclass, string_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC'"
-	"  ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', '))"
-	" FROM v JOIN pg_class c ON c.oid = v.oid, aclexplode(c.relacl) a WHERE c.relkind = 'm'"
-	" AND a.grantee <> c.relowner GROUP BY c.oid ORDER BY 2"
+	" " REVOKE_ALL " FROM v JOIN pg_class c ON c.oid = v.oid, " GRANTS
+	" WHERE c.relkind = 'm' GROUP BY c.oid ORDER BY 2",
+
+	VIEWS
+	"SELECT 'error', c.oid::regclass, 'the materialized view holds rows of all tenants, and an application owns it',"
+	" format('ALTER MATERIALIZED VIEW %s OWNER TO CURRENT_USER;', c.oid::regclass)"
+	" FROM v JOIN pg_class c ON c.oid = v.oid WHERE c.relkind = 'm' AND c.relowner = ANY ($10)"
+	" ORDER BY 2",
+
+	VIEWS
+	"SELECT CASE WHEN " BYPASSES("c.relowner") " THEN 'error' ELSE 'warning' END,"
+	" format('%s on %s', quote_ident(r.rulename), c.oid::regclass),"
+	" 'the rule does something to isolated tables with the rights of its table''s owner',"
+	" format('DROP RULE %I ON %s;', r.rulename, c.oid::regclass)"
+	" FROM v JOIN pg_class c ON c.oid = v.oid JOIN pg_rewrite r ON r.ev_class = c.oid"
+	" WHERE c.relkind = ANY ('{r,p}') AND EXISTS (SELECT FROM pg_depend d"
+	"  WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass"
+	"  AND (d.refobjid = ANY ($1) OR d.refobjid IN (SELECT w.oid FROM v w)) AND d.refobjid <> c.oid) ORDER BY 2"
 };
+
+/* Functions of users. */
+#define OF_USERS \
+	"p.pronamespace <> ALL ('{pg_catalog,information_schema}'::regnamespace[]) AND cardinality($1) > 0" \
+	" AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')"
 
 static const char *const functions[] = {
 	"SELECT 'error', p.oid::regprocedure, 'applications may call a function that runs as a role without policies',"
 	" format('ALTER ROUTINE %s SECURITY INVOKER;', p.oid::regprocedure)"
-	" FROM pg_proc p WHERE p.prosecdef AND " BYPASSES("p.proowner")
-	" AND p.pronamespace <> ALL ('{pg_catalog,information_schema}'::regnamespace[]) AND cardinality($1) > 0"
-	" AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')"
-	" AND (EXISTS (SELECT FROM unnest($6) r (oid) WHERE has_function_privilege(r.oid, p.oid, 'EXECUTE'))"
+	" FROM pg_proc p WHERE p.prosecdef AND " BYPASSES("p.proowner") " AND " OF_USERS
+	" AND (EXISTS (SELECT FROM unnest($10) r (oid) WHERE has_function_privilege(r.oid, p.oid, 'EXECUTE'))"
 	"  OR p.proacl IS NULL) ORDER BY 2",
 
-	"SELECT 'error', p.oid::regprocedure, 'plans keep the tenant that an IMMUTABLE function returned',"
-	" format('ALTER FUNCTION %s STABLE;', p.oid::regprocedure)"
-	" FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.provolatile = 'i' AND l.lanname <> ALL ('{c,internal}')"
-	" AND (p.prosrc ~ " GETTERS " OR pg_get_function_sqlbody(p.oid) ~ " GETTERS ")"
-	" AND p.pronamespace <> ALL ('{pg_catalog,information_schema}'::regnamespace[]) AND cardinality($1) > 0 ORDER BY 2"
+	/* Those that read the context, or name a function that does. */
+	"WITH RECURSIVE body AS (SELECT p.oid, lower(p.proname) AS name, p.provolatile,"
+	"  lower(concat(p.prosrc, pg_get_function_sqlbody(p.oid))) AS source"
+	"  FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang"
+	"  WHERE l.lanname <> ALL ('{c,internal}') AND " OF_USERS "),"
+	" reader AS (SELECT b.oid, b.name FROM body b"
+	"  WHERE b.source ~ '(current_tenant|require_tenant|current_user_id|current_claim|current_setting)'"
+	"  UNION SELECT b.oid, b.name FROM reader r JOIN body b ON position(r.name in b.source) > 0)"
+	" SELECT 'error', b.oid::regprocedure, 'plans keep the tenant that an IMMUTABLE function returned',"
+	" format('ALTER FUNCTION %s STABLE;', b.oid::regprocedure)"
+	" FROM body b WHERE b.provolatile = 'i' AND b.oid IN (SELECT r.oid FROM reader r) ORDER BY 2"
 };
+
+/* A condition of a policy, without strings and quoted names. */
+#define WORDS(expression) \
+	"regexp_replace(pg_get_expr(" expression ", p.polrelid), '''([^'']|'''')*''|\"([^\"]|\"\")*\"', '', 'g')"
 
 static const char *const policies[] = {
 	"SELECT 'warning', format('%s on %s', quote_ident(p.polname), p.polrelid::regclass),"
-	" 'the policy lets every row pass',"
+	" 'the policy looks at no column, and lets every row pass or none',"
 	" format('DROP POLICY %I ON %s;', p.polname, p.polrelid::regclass)"
 	" FROM pg_policy p WHERE p.polrelid = ANY ($1) AND p.polpermissive AND p.polname !~ '^dbpatterns_tenant'"
-	" AND pg_get_expr(p.polqual, p.polrelid) = 'true' ORDER BY 2",
+	" AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid"
+	"  AND d.refclassid = 'pg_class'::regclass AND d.refobjid = p.polrelid AND d.refobjsubid <> 0) ORDER BY 2",
 
 	"SELECT 'warning', format('%s on %s', quote_ident(p.polname), p.polrelid::regclass),"
 	" 'OR and CASE in a policy keep indexes from being used, and hide what it lets pass',"
 	" format('DROP POLICY %I ON %s; -- and write it as policies of one condition each', p.polname, p.polrelid::regclass)"
 	" FROM pg_policy p WHERE p.polrelid = ANY ($1) AND p.polname !~ '^dbpatterns_tenant'"
-	" AND concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))"
-	"  ~ '\\m(OR|CASE|IS NULL|IS NOT DISTINCT)\\M' ORDER BY 2"
+	" AND concat(" WORDS("p.polqual") ", " WORDS("p.polwithcheck") ")"
+	"  ~ '\\m(OR|CASE|COALESCE|IS NULL|IS DISTINCT|NOT)\\M' ORDER BY 2",
+
+	/*
+	 * Roles that policies of tenants are not for, but one that lets rows pass
+	 * is.
+	 */
+	"SELECT 'error', c.oid::regclass,"
+	" format('no policy of tenants is for %s, and others show all rows: %s',"
+	"  string_agg(DISTINCT " ROLE_NAME("g.grantee") ", ', '), string_agg(DISTINCT quote_ident(p.polname), ', ')),"
+	" " REVOKE_ALL
+	" FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid AND p.polpermissive"
+	"  AND p.polname !~ '^dbpatterns_tenant'"
+	" JOIN pg_policy t ON t.polrelid = c.oid AND t.polname = 'dbpatterns_tenant', " GRANTS
+	" WHERE c.oid = ANY ($1) AND NOT 0 = ANY (t.polroles)"
+	" AND g.privilege_type = ANY ('{SELECT,INSERT,UPDATE,DELETE}')"
+	" AND CASE WHEN g.grantee = 0 THEN 0 = ANY (p.polroles)"
+	"  ELSE (SELECT bool_or(r = 0 OR pg_has_role(g.grantee, r, 'USAGE')) FROM unnest(p.polroles) r)"
+	"  AND NOT (SELECT bool_or(pg_has_role(g.grantee, r, 'USAGE')) FROM unnest(t.polroles) r) END"
+	" GROUP BY c.oid ORDER BY 2"
 };
 
 static const char *const tables[] = {
 	"SELECT 'error', c.oid::regclass, 'the table is in a schema of tenants, and neither isolated nor exempt',"
-	" CASE WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped"
-	"   AND a.attname = coalesce($2[1], 'tenant_id'))"
-	"  THEN format('SELECT * FROM dbpatterns.tenant_enable(%L, %L);', c.oid::regclass, coalesce($2[1], 'tenant_id'))"
-	"  ELSE format('SELECT dbpatterns.tenant_exempt(%L, ''tenants share it'');', c.oid::regclass) END"
-	" FROM pg_class c WHERE c.relnamespace = ANY ($5) AND c.relkind = ANY ('{r,p}') AND NOT c.relispartition"
-	" AND c.oid <> ALL ($4) AND c.oid NOT IN (SELECT unnest($1))"
-	" AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
-	" ORDER BY 2",
+	" coalesce((SELECT format('SELECT * FROM dbpatterns.tenant_enable(%L, %s);', c.oid::regclass, w.call)"
+	"   FROM unnest($2, $3, $5) w (relid, col, call) JOIN pg_class s ON s.oid = w.relid"
+	"   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.col AND NOT a.attisdropped"
+	"   WHERE s.relnamespace = c.relnamespace ORDER BY w.relid LIMIT 1),"
+	"  format('SELECT dbpatterns.tenant_exempt(%L, ''tenants share it'');', c.oid::regclass))"
+	" FROM pg_class c WHERE c.oid = ANY ($7) ORDER BY 2",
+
+	/* Who queries a parent meets the parent's policies. */
+	"SELECT 'error', p.oid::regclass, format('rows of %s show in it, and it is not isolated', c.oid::regclass),"
+	" format('ALTER TABLE %s %s;', CASE WHEN c.relispartition THEN p.oid ELSE c.oid END::regclass,"
+	"  CASE WHEN c.relispartition THEN format('DETACH PARTITION %s', c.oid::regclass)"
+	"  ELSE format('NO INHERIT %s', p.oid::regclass) END)"
+	" FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent"
+	" WHERE c.oid = ANY ($1) AND p.oid <> ALL ($2) ORDER BY 2, 3",
 
 	"SELECT 'error', c.oid::regclass, 'no policy protects a foreign table, and others may read it',"
-	" format('REVOKE ALL ON %s FROM %s;', c.oid::regclass, string_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC'"
-	"  ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', '))"
-	" FROM pg_class c, aclexplode(c.relacl) a WHERE c.relkind = 'f'"
-	" AND (c.relnamespace = ANY ($5) OR c.oid = ANY ($1)) AND c.oid <> ALL ($4)"
-	" AND a.grantee <> c.relowner GROUP BY c.oid ORDER BY 2",
+	" " REVOKE_ALL " FROM pg_class c, " GRANTS " WHERE c.relkind = 'f'"
+	" AND (c.relnamespace = ANY ($8) OR c.oid = ANY ($1)) AND c.oid <> ALL ($6) GROUP BY c.oid ORDER BY 2",
 
 	"SELECT 'warning', format('publication %I', p.pubname),"
 	" format('rows of all tenants in %s are published', r.prrelid::regclass),"
-	" format('ALTER PUBLICATION %I DROP TABLE ONLY %s;', p.pubname, r.prrelid::regclass)"
+	" format('ALTER PUBLICATION %I DROP TABLE ONLY %s; -- or give it a row filter of one tenant', p.pubname, r.prrelid::regclass)"
 	" FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid"
-	" WHERE r.prrelid = ANY ($1) AND r.prqual IS NULL ORDER BY 2, 3",
+	" JOIN unnest($2, $3) w (relid, col) ON w.relid = r.prrelid"
+	" WHERE r.prrelid = ANY ($1) AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_attribute a"
+	"  ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+	"  WHERE d.classid = 'pg_publication_rel'::regclass AND d.objid = r.oid"
+	"  AND d.refclassid = 'pg_class'::regclass AND a.attname = w.col AND r.prqual IS NOT NULL) ORDER BY 2, 3",
 
 	"SELECT 'warning', format('publication %I', p.pubname), 'rows of all tenants are published',"
 	" format('DROP PUBLICATION %I; -- and publish tables by name, with a row filter', p.pubname)"
 	" FROM pg_publication p WHERE cardinality($1) > 0 AND (p.puballtables OR EXISTS (SELECT FROM pg_publication_namespace n"
-	"  WHERE n.pnpubid = p.oid AND n.pnnspid = ANY ($5))) ORDER BY 2",
+	"  WHERE n.pnpubid = p.oid AND n.pnnspid IN (SELECT c.relnamespace FROM pg_class c WHERE c.oid = ANY ($1)))) ORDER BY 2",
 
 	"SELECT 'info', i.indexrelid::regclass,"
 	" 'comparisons of column ' || k.n || ' are not leakproof: queries of applications use the index only up to there',"
 	" format('-- compare another column, or one that is GENERATED ALWAYS AS (lower(...)) STORED, and index that: %s',"
 	"  pg_get_indexdef(i.indexrelid))"
 	" FROM pg_index i, LATERAL (SELECT min(x.n) AS n FROM generate_series(1, i.indnkeyatts) x (n)"
-	"  JOIN pg_opclass c ON c.oid = (i.indclass::oid[])[x.n - 1]"
-	"  JOIN pg_amop o ON o.amopfamily = c.opcfamily AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype"
-	"   AND o.amopstrategy = 3"
-	"  JOIN pg_operator op ON op.oid = o.amopopr JOIN pg_proc p ON p.oid = op.oprcode"
-	"  WHERE NOT p.proleakproof OR (i.indkey::int2[])[x.n - 1] = 0) k"
-	" JOIN pg_class x ON TRUE JOIN pg_am m ON m.oid = x.relam"
-	" WHERE x.oid = i.indexrelid AND m.amname = 'btree' AND NOT x.relispartition"
+	"  WHERE (i.indkey::int2[])[x.n - 1] = 0 OR NOT EXISTS (SELECT FROM pg_opclass c"
+	"   JOIN pg_amop o ON o.amopfamily = c.opcfamily AND o.amoplefttype = c.opcintype AND o.amoppurpose = 's'"
+	"   JOIN pg_operator op ON op.oid = o.amopopr JOIN pg_proc p ON p.oid = op.oprcode"
+	"   WHERE c.oid = (i.indclass::oid[])[x.n - 1] AND p.proleakproof)) k"
+	" JOIN pg_class x ON TRUE WHERE x.oid = i.indexrelid AND NOT x.relispartition"
 	" AND i.indrelid = ANY ($1) AND k.n IS NOT NULL ORDER BY 2"
 };
 

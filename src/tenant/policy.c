@@ -205,7 +205,7 @@ make_policy(TenantScript *script, Relation rel, const Policy *policy)
 static void
 make_policies(TenantScript *script, const TenantSpec *spec, Relation rel)
 {
-	Policy		rows = {"dbpatterns_tenant_rows", true, spec->roles, "_dbpatterns.tenant_rows()"};
+	Policy		rows = {"dbpatterns_tenant_rows", true, spec->roles, "dbpatterns.tenant_lets_pass()"};
 	Policy		tenant = {"dbpatterns_tenant", false, spec->roles, dbp_tenant_equality(spec)};
 	Policy		user = {"dbpatterns_tenant_user", false, spec->roles, NULL};
 	Policy		admin = {"dbpatterns_tenant_admin", true, NIL, NULL};
@@ -215,7 +215,7 @@ make_policies(TenantScript *script, const TenantSpec *spec, Relation rel)
 	if (spec->admin != NULL)
 	{
 		admin.roles = list_make1(spec->admin);
-		admin.condition = "(SELECT _dbpatterns.tenant_is_admin())";
+		admin.condition = "(SELECT dbpatterns.tenant_is_admin())";
 	}
 	make_policy(script, rel, &tenant);
 	make_policy(script, rel, &user);
@@ -223,39 +223,6 @@ make_policies(TenantScript *script, const TenantSpec *spec, Relation rel)
 		rows.condition = NULL;
 	make_policy(script, rel, &rows);
 	make_policy(script, rel, &admin);
-}
-
-/*
- * revoke_rights takes from applications what policies do not look at.
- */
-static void
-revoke_rights(TenantScript *script, const TenantSpec *spec, Relation rel)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	DbpParam	params[2];
-	List	   *grantees = NIL;
-	ListCell   *lc;
-	uint64		rows;
-
-	params[0] = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(rel)));
-	params[1] = dbp_texts_param(spec->roles);
-	rows = dbp_sql_query("SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC'"
-						 " ELSE quote_ident(r.rolname) END"
-						 " FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee"
-						 " WHERE c.oid = $1 AND a.grantee <> c.relowner"
-						 " AND a.privilege_type = ANY ('{TRUNCATE,REFERENCES,TRIGGER}')"
-						 " AND (a.grantee = 0 OR 'public' = ANY ($2) OR r.rolname = ANY ($2)) ORDER BY 1",
-						 2, params);
-	for (uint64 i = 0; i < rows; i++)
-	{
-		MemoryContext oldcxt = MemoryContextSwitchTo(cxt);
-
-		grantees = lappend(grantees, dbp_sql_text(i, 0));
-		MemoryContextSwitchTo(oldcxt);
-	}
-	foreach(lc, grantees)
-		dbp_tenant_add(script, "REVOKE TRUNCATE, REFERENCES, TRIGGER ON %s FROM %s",
-					   dbp_relation_name(rel), (char *) lfirst(lc));
 }
 
 /*
@@ -326,7 +293,7 @@ dbp_tenant_protect(TenantScript *script, const TenantSpec *spec, Oid relid, bool
 		dbp_tenant_add(script, "ALTER TABLE %s ENABLE ROW LEVEL SECURITY", table);
 	if (!rel->rd_rel->relforcerowsecurity)
 		dbp_tenant_add(script, "ALTER TABLE %s FORCE ROW LEVEL SECURITY", table);
-	revoke_rights(script, spec, rel);
+	dbp_tenant_revoke(script, spec, rel);
 	if (!rel->rd_rel->relispartition &&
 		!has_leading_index(rel, dbp_column_number(rel, spec->column), script->fix_keys))
 		dbp_tenant_add(script, "CREATE INDEX ON %s (%s)", table, quote_identifier(spec->column));

@@ -207,6 +207,31 @@ dbp_tenant_spec_options(const TenantSpec *spec)
 	return out.data;
 }
 
+/* What take_spec takes. */
+#define SPECS \
+	"SELECT r.target::oid, r.options ->> 'column', r.options ->> 'type', r.options ->> 'user_column'," \
+	" r.options ->> 'user_type', r.options ->> 'on_missing', r.options ->> 'form'," \
+	" r.options ->> 'admin', r.options #>> '{before,rls}', r.options #>> '{before,force}'," \
+	" ARRAY(SELECT jsonb_array_elements_text(r.options -> 'roles'))::name[]" \
+	" FROM _dbpatterns.registry r WHERE r.pattern = 'tenant'"
+
+static void
+take_spec(uint64 row, TenantSpec *spec)
+{
+	memset(spec, 0, sizeof(TenantSpec));
+	spec->relid = DatumGetObjectId(dbp_sql_value(row, 0, NULL));
+	spec->column = dbp_sql_text(row, 1);
+	spec->type = dbp_sql_text(row, 2);
+	spec->user_column = dbp_sql_text(row, 3);
+	spec->user_type = dbp_sql_text(row, 4);
+	spec->on_missing_error = strcmp(dbp_sql_text(row, 5), "error") == 0;
+	spec->bare = strcmp(dbp_sql_text(row, 6), "bare") == 0;
+	spec->admin = dbp_sql_text(row, 7);
+	spec->had_rls = strcmp(dbp_sql_text(row, 8), "true") == 0;
+	spec->had_force = strcmp(dbp_sql_text(row, 9), "true") == 0;
+	spec->roles = dbp_column_list(DatumGetArrayTypePCopy(dbp_sql_value(row, 10, NULL)), "roles");
+}
+
 /*
  * dbp_tenant_read_spec reads how a table is isolated, and returns false if it is
  * not.  Caller: SPI connected.
@@ -220,29 +245,35 @@ dbp_tenant_read_spec(Oid relid, TenantSpec *spec)
 	DbpParam	param = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(relid));
 	bool		found;
 
-	memset(spec, 0, sizeof(TenantSpec));
 	dbp_tenant_enter_ours(&scope);
-	found = dbp_sql_query_latest("SELECT options ->> 'column', options ->> 'type', options ->> 'user_column',"
-								 " options ->> 'user_type', options ->> 'on_missing', options ->> 'form',"
-								 " options ->> 'admin', options #>> '{before,rls}', options #>> '{before,force}',"
-								 " ARRAY(SELECT jsonb_array_elements_text(options -> 'roles'))::name[]"
-								 " FROM _dbpatterns.registry WHERE target = $1 AND pattern = 'tenant'",
-								 1, &param) > 0;
+	found = dbp_sql_query_latest(SPECS " AND r.target = $1", 1, &param) > 0;
 	oldcxt = MemoryContextSwitchTo(cxt);
 	if (found)
-	{
-		spec->column = dbp_sql_text(0, 0);
-		spec->type = dbp_sql_text(0, 1);
-		spec->user_column = dbp_sql_text(0, 2);
-		spec->user_type = dbp_sql_text(0, 3);
-		spec->on_missing_error = strcmp(dbp_sql_text(0, 4), "error") == 0;
-		spec->bare = strcmp(dbp_sql_text(0, 5), "bare") == 0;
-		spec->admin = dbp_sql_text(0, 6);
-		spec->had_rls = strcmp(dbp_sql_text(0, 7), "true") == 0;
-		spec->had_force = strcmp(dbp_sql_text(0, 8), "true") == 0;
-		spec->roles = dbp_column_list(DatumGetArrayTypePCopy(dbp_sql_value(0, 9, NULL)), "roles");
-	}
+		take_spec(0, spec);
 	MemoryContextSwitchTo(oldcxt);
 	dbp_leave_owner(&scope);
 	return found;
+}
+
+/*
+ * dbp_tenant_read_specs reads how all isolated tables are isolated, by OID.  Caller: as
+ * above.
+ */
+TenantSpec *
+dbp_tenant_read_specs(int *n)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	MemoryContext oldcxt;
+	DbpOwnerScope scope;
+	TenantSpec *specs;
+
+	dbp_tenant_enter_ours(&scope);
+	*n = dbp_sql_query_latest(SPECS " ORDER BY r.target::oid", 0, NULL);
+	oldcxt = MemoryContextSwitchTo(cxt);
+	specs = palloc(sizeof(TenantSpec) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		take_spec(i, &specs[i]);
+	MemoryContextSwitchTo(oldcxt);
+	dbp_leave_owner(&scope);
+	return specs;
 }

@@ -15,6 +15,7 @@
  *	spec.c		how a table is isolated
  *	script.c	commands that are shown, or carried out
  *	policy.c	what a table needs: policies, default, index, rights
+ *	rights.c	rights that policies do not look at
  *	unique.c	keys that begin with the tenant
  *	enable.c	switching isolation of tables on and off
  *	follow.c	new tables, and what is taken from isolated ones
@@ -114,6 +115,7 @@ extern void dbp_tenant_settings_init(void);
 /* How a table is isolated. */
 typedef struct TenantSpec
 {
+	Oid			relid;			/* as read */
 	char	   *column;
 	char	   *type;			/* of the getter: uuid, bigint, integer, text */
 	char	   *user_column;	/* NULL: none */
@@ -129,6 +131,7 @@ typedef struct TenantSpec
 
 extern void dbp_tenant_complete_spec(TenantSpec *spec, Relation rel, const char *form);
 extern bool dbp_tenant_read_spec(Oid relid, TenantSpec *spec);
+extern TenantSpec *dbp_tenant_read_specs(int *n);
 extern char *dbp_tenant_spec_options(const TenantSpec *spec);
 extern char *dbp_tenant_getter(const TenantSpec *spec);
 extern char *dbp_tenant_equality(const TenantSpec *spec);
@@ -153,6 +156,9 @@ extern void dbp_tenant_protect(TenantScript *script, const TenantSpec *spec, Oid
 							   bool is_root);
 extern void dbp_tenant_unprotect(TenantScript *script, const TenantSpec *spec, Oid relid);
 
+/* ---- rights.c ---- */
+extern void dbp_tenant_revoke(TenantScript *script, const TenantSpec *spec, Relation rel);
+
 /* ---- unique.c ---- */
 extern void dbp_tenant_fix_keys(TenantScript *script, List *relids, const char *column);
 extern void dbp_tenant_report_keys(List *relids, const char *column);
@@ -164,6 +170,21 @@ extern bool dbp_tenant_is_exempt(Oid relid);
 /* ---- follow.c ---- */
 extern bool dbp_tenant_pause_following(bool pause);
 extern void dbp_tenant_follow_init(void);
+
+/* ---- belongings.c ---- */
+
+/* Tables in schemas of tenants that are neither isolated nor exempt. */
+#define UNCLASSIFIED_TABLES \
+	"SELECT c.oid FROM pg_class c" \
+	" WHERE c.relkind = ANY ('{r,p}') AND NOT c.relispartition AND c.relpersistence <> 't'" \
+	" AND c.relnamespace IN (SELECT n.oid FROM pg_namespace n JOIN _dbpatterns.tenant_schema s ON s.schema = n.nspname" \
+	"  UNION SELECT t.relnamespace FROM _dbpatterns.registry g JOIN pg_class t ON t.oid = g.target WHERE g.pattern = 'tenant')" \
+	" AND NOT EXISTS (SELECT FROM _dbpatterns.tenant_exempt x WHERE x.target = c.oid)" \
+	" AND c.oid NOT IN (WITH RECURSIVE b (relid) AS (SELECT target::oid FROM _dbpatterns.registry WHERE pattern = 'tenant'" \
+	"  UNION SELECT i.inhrelid FROM b JOIN pg_inherits i ON i.inhparent = b.relid) SELECT relid FROM b)" \
+	" AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')" \
+	" AND NOT EXISTS (SELECT FROM _dbpatterns.hierarchy h WHERE h.storage = c.oid" \
+	"  OR c.relname = (SELECT r.relname || '_counts' FROM pg_class r WHERE r.oid = h.storage))"
 
 /* ---- admit.c ---- */
 extern void dbp_tenant_admit(const char *tenant);

@@ -38,7 +38,8 @@
 
 /*
  * The parts of the queries, as common table expressions.  $1: the tables that are being
- * isolated; $2, $3: all isolated tables and what is below them, and their tenant columns.
+ * isolated; $2, $3: these and the isolated tables that foreign keys connect with them, and
+ * their tenant columns.
  */
 #define ISOLATED \
 	"e AS (SELECT x.relid, x.col, a.attnum" \
@@ -148,7 +149,9 @@ get_params(List *relids, const char *column, DbpParam *params)
 						 " UNION ALL SELECT unnest($1), $2)"
 						 " UNION ALL SELECT i.inhrelid, b.col FROM below b JOIN pg_inherits i ON i.inhparent = b.relid"
 						 "  WHERE i.inhrelid <> ALL ($1))"
-						 " SELECT array_agg(relid), array_agg(col::name) FROM below",
+						 " SELECT array_agg(b.relid), array_agg(b.col::name) FROM below b WHERE b.relid = ANY ($1)"
+						 "  OR b.relid IN (SELECT c.conrelid FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($1)"
+						 "   UNION SELECT c.confrelid FROM pg_constraint c WHERE c.contype = 'f' AND c.conrelid = ANY ($1))",
 						 2, params);
 	oldcxt = MemoryContextSwitchTo(cxt);
 	params[1] = DBP_PARAM(OIDARRAYOID,
@@ -313,37 +316,38 @@ dbp_tenant_report_keys(List *relids, const char *column)
 	report(params, false);
 }
 
-/* The same for the checks, whose parameters begin with these three. */
+/* How the table that one is part of was isolated, with fix_keys: a remedy. */
+#define FIX(relid) \
+	"(SELECT format('SELECT * FROM dbpatterns.tenant_enable(%L, %s, fix_keys => true);'," \
+	"  w.root::regclass, w.call) FROM unnest($2, $4, $5) w (relid, root, call) WHERE w.relid = " relid " LIMIT 1)"
+
+/* The same for the checks; $4, $5: the tables these are part of, and how those were isolated. */
 #define FIND_KEYS \
 	"WITH " ISOLATED ", " FOREIGN_KEYS ", " KEYS \
 	" SELECT 'warning', format('%s of %s', quote_ident(k.name), k.indrelid::regclass)," \
 	"  'the unique key tells one tenant of values of others'," \
-	"  format('SELECT * FROM dbpatterns.tenant_enable(%L, %L, fix_keys => true);', k.indrelid::regclass, k.col)" \
-	" FROM k" \
+	"  CASE WHEN k.blocked THEN '-- first what the foreign keys to it need' ELSE " FIX("k.indrelid") " END" \
+	" FROM k WHERE k.indrelid = ANY ($1)" \
 	" UNION ALL SELECT 'error', format('%s of %s', quote_ident(f.conname), f.conrelid::regclass)," \
-	"  'the foreign key can point at rows of other tenants'," \
-	"  format('SELECT * FROM dbpatterns.tenant_enable(%L, %L, fix_keys => true);', f.conrelid::regclass, f.rcol)" \
+	"  'the foreign key can point at rows of other tenants', " FIX("f.conrelid") \
 	" FROM f WHERE f.both" \
+	" UNION ALL SELECT 'warning', format('%s of %s', quote_ident(f.conname), f.conrelid::regclass)," \
+	"  'the foreign key tells who writes to the shared table of rows of other tenants'," \
+	"  format('ALTER TABLE %s DROP CONSTRAINT %I;', f.conrelid::regclass, f.conname)" \
+	" FROM f WHERE f.conrelid = ANY ($6)" \
 	" UNION ALL SELECT 'warning', format('%s of %s', quote_ident(c.conname), c.conrelid::regclass)," \
 	"  'the exclusion constraint tells one tenant of values of others'," \
 	"  format('ALTER TABLE %s DROP CONSTRAINT %I; -- and make it anew with the tenant in it', c.conrelid::regclass, c.conname)" \
 	" FROM pg_constraint c JOIN e ON e.relid = c.conrelid WHERE c.contype = 'x' AND c.conparentid = 0" \
-	"  AND NOT e.attnum = ANY (c.conkey) ORDER BY 2"
+	"  AND c.conrelid = ANY ($1) AND NOT e.attnum = ANY (c.conkey) ORDER BY 2"
 
 /*
- * dbp_tenant_find_keys finds keys that do not begin with the tenant, of all isolated
- * tables.
+ * dbp_tenant_find_keys finds keys that do not begin with the tenant.
  */
 void
 dbp_tenant_find_keys(TenantChecked *checked)
 {
 	static const char *const keys[] = {FIND_KEYS};
-	DbpParam	roots = checked->params[CHECK_ROOTS];
 
-	/* The queries here want tables, tables, columns. */
-	checked->params[CHECK_ROOTS] = checked->params[CHECK_COLUMNS];
-	checked->params[CHECK_COLUMNS] = checked->params[CHECK_TABLES];
 	dbp_tenant_find(checked, keys, lengthof(keys));
-	checked->params[CHECK_COLUMNS] = checked->params[CHECK_ROOTS];
-	checked->params[CHECK_ROOTS] = roots;
 }
