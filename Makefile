@@ -141,16 +141,21 @@ OBJS = \
 	src/tenant/check.o \
 	src/tenant/check_roles.o \
 	src/tenant/check_ways.o \
+	src/tenant/clone.o \
+	src/tenant/clone_read.o \
+	src/tenant/clone_rights.o \
 	src/tenant/context.o \
 	src/tenant/enable.o \
 	src/tenant/follow.o \
 	src/tenant/keys.o \
 	src/tenant/life.o \
 	src/tenant/limits.o \
+	src/tenant/migrate.o \
 	src/tenant/mint.o \
 	src/tenant/policy.o \
 	src/tenant/residue.o \
 	src/tenant/rights.o \
+	src/tenant/schema.o \
 	src/tenant/script.o \
 	src/tenant/settings.o \
 	src/tenant/spec.o \
@@ -180,6 +185,8 @@ INSTALL_SQL = \
 	sql/install/61_tenant_enable.sql \
 	sql/install/62_tenant_check.sql \
 	sql/install/63_tenant_life.sql \
+	sql/install/64_tenant_schema.sql \
+	sql/install/65_tenant_migrate.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
@@ -201,13 +208,13 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_walk hierarchy_graph hierarchy_nested \
 	tenant_context tenant_token tenant_forge tenant_enable tenant_keys \
 	tenant_follow tenant_check tenant_check_reach \
-	tenant_check_remedy tenant_life core_registry
+	tenant_check_remedy tenant_life tenant_schema tenant_migrate core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
 	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
 	hierarchy-move hierarchy-nested hierarchy-rebuild hierarchy-snapshot \
-	tenant-purge
+	tenant-migrate tenant-purge
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

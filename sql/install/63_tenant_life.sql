@@ -3,10 +3,17 @@
 CREATE TABLE dbpatterns.tenant (
     id         text PRIMARY KEY CHECK (id OPERATOR(pg_catalog.<>) ''),
     slug       name UNIQUE,
+    model      text NOT NULL DEFAULT 'row'
+        CHECK (model OPERATOR(pg_catalog.=) ANY ('{row,schema,database}'::pg_catalog.text[])),
+    place      name,
+    template   name,
+    wall       boolean NOT NULL DEFAULT false,
     state      text NOT NULL DEFAULT 'active'
-        CHECK (state OPERATOR(pg_catalog.=) ANY ('{active,suspended}'::pg_catalog.text[])),
+        CHECK (state OPERATOR(pg_catalog.=) ANY ('{active,suspended,deleting}'::pg_catalog.text[])),
     limits     jsonb NOT NULL DEFAULT '{}',
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    UNIQUE (model, place),
+    CHECK ((model OPERATOR(pg_catalog.=) 'row') OPERATOR(pg_catalog.=) (place IS NULL))
 );
 COMMENT ON TABLE dbpatterns.tenant IS 'tenants; while there are none here, every tenant is admitted';
 SELECT pg_catalog.pg_extension_config_dump('dbpatterns.tenant', '');
@@ -30,6 +37,11 @@ COMMENT ON FUNCTION dbpatterns.tenant_suspend(text) IS 'refuses new transactions
 CREATE FUNCTION dbpatterns.tenant_resume(tenant text) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_tenant_resume';
 COMMENT ON FUNCTION dbpatterns.tenant_resume(text) IS 'admits new transactions of a tenant again';
+
+CREATE FUNCTION dbpatterns.tenant_drop(tenant text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_tenant_drop';
+COMMENT ON FUNCTION dbpatterns.tenant_drop(text) IS
+    'takes a tenant without rows, or with its schema, off the list';
 
 CREATE FUNCTION dbpatterns.tenant_verify(
     tenant text,

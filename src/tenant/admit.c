@@ -39,7 +39,9 @@ typedef struct Answer
 	char		tenant[KEY_SIZE];	/* the key; must be first */
 	bool		known;
 	bool		active;
+	bool		deleting;
 	TenantLimits limits;
+	NameData	schema;			/* of its own; empty: none */
 } Answer;
 
 static HTAB *answers = NULL;
@@ -83,7 +85,8 @@ ask(const char *tenant, Answer *answer)
 	SPI_connect();
 	dbp_tenant_enter_ours(&scope);
 	answer->known = dbp_sql_query_latest("SELECT state, limits ->> 'statement_timeout', limits ->> 'work_mem',"
-										 " (limits ->> 'max_rows')::bigint FROM dbpatterns.tenant WHERE id = $1",
+										 " (limits ->> 'max_rows')::bigint, CASE model WHEN 'schema' THEN place ELSE '' END"
+										 " FROM dbpatterns.tenant WHERE id = $1",
 										 1, &param) > 0;
 	if (answer->known)
 	{
@@ -93,6 +96,8 @@ ask(const char *tenant, Answer *answer)
 		Datum		rows = dbp_sql_value(0, 3, &isnull);
 
 		answer->active = strcmp(dbp_sql_text(0, 0), "active") == 0;
+		answer->deleting = strcmp(dbp_sql_text(0, 0), "deleting") == 0;
+		namestrcpy(&answer->schema, dbp_sql_text(0, 4));
 		strlcpy(answer->limits.statement_timeout, timeout ? timeout : "", TENANT_LIMIT_SIZE);
 		strlcpy(answer->limits.work_mem, work_mem ? work_mem : "", TENANT_LIMIT_SIZE);
 		answer->limits.max_rows = isnull ? 0 : DatumGetInt64(rows);
@@ -133,8 +138,22 @@ look_up(const char *tenant, Answer *room)
 }
 
 /*
+ * find_schema_first lets names mean what they do in the tenant's schema, until the
+ * transaction ends.
+ */
+static void
+find_schema_first(const char *schema)
+{
+	char	   *path = psprintf("%s%s%s", quote_identifier(schema),
+								namespace_search_path[0] != '\0' ? ", " : "", namespace_search_path);
+
+	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
+}
+
+/*
  * dbp_tenant_admit raises 28000 unless a tenant may have a context now, and sets
- * its limits for this transaction.
+ * its limits, and the way to its schema, for this transaction.
  */
 void
 dbp_tenant_admit(const char *tenant)
@@ -149,12 +168,19 @@ dbp_tenant_admit(const char *tenant)
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("there is no tenant \"%s\"", tenant),
 				 errhint("List it with dbpatterns.tenant_create.")));
+	if (answer->deleting)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("tenant \"%s\" has been deleted", tenant),
+				 errhint("dbpatterns.tenant_drop takes it off the list.")));
 	if (!answer->active)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("tenant \"%s\" is suspended", tenant),
 				 errhint("dbpatterns.tenant_resume admits it again.")));
 	dbp_tenant_limit(&answer->limits);
+	if (NameStr(answer->schema)[0] != '\0')
+		find_schema_first(NameStr(answer->schema));
 }
 
 /*

@@ -287,17 +287,20 @@ dbpatterns_tenant_verify(PG_FUNCTION_ARGS)
 }
 
 /*
- * require_suspended raises 55000 for a tenant that is listed and active: it could write what
- * was deleted already.
+ * begin_deleting raises 55000 for a tenant that is listed and active: it could write what
+ * was deleted already.  One that is listed cannot come back from now on.
  */
 static void
-require_suspended(DbpParam tenant)
+begin_deleting(DbpParam tenant)
 {
 	DbpOwnerScope scope;
 	uint64		rows;
 
 	dbp_tenant_enter_ours(&scope);
-	rows = dbp_sql_query("SELECT FROM dbpatterns.tenant WHERE id = $1 AND state = 'active'", 1, &tenant);
+	rows = dbp_sql_query("SELECT FROM dbpatterns.tenant WHERE id = $1 AND state = 'active' FOR UPDATE", 1, &tenant);
+	if (rows == 0)
+		dbp_sql_query("UPDATE dbpatterns.tenant SET state = 'deleting' WHERE id = $1 AND state = 'suspended'",
+					  1, &tenant);
 	dbp_leave_owner(&scope);
 	if (rows > 0)
 		ereport(ERROR,
@@ -328,7 +331,8 @@ wait_for_writers(Oid relid)
  * erases in the audit trail what it shows of them.
  *
  * dry_run: count only.  A tenant that is listed must be suspended: then transactions that
- * write are waited for, and new ones refused.  A second run finds nothing.  Triggers and foreign
+ * write are waited for, and new ones refused; its state becomes "deleting", and it cannot be
+ * resumed.  A second run finds nothing.  Triggers and foreign
  * keys act as in any DELETE.  Raises what tenant_verify does, 55000 for a tenant that is active,
  * 25001 at REPEATABLE READ and above.  Takes ROW EXCLUSIVE on the tables, and the locks of
  * audit_erase; runs as the caller.
@@ -347,7 +351,7 @@ dbpatterns_tenant_purge(PG_FUNCTION_ARGS)
 	tables = begin(fcinfo, &scope, &tenant, &n);
 	if (!dry_run)
 	{
-		require_suspended(tenant);
+		begin_deleting(tenant);
 		for (int i = 0; i < n; i++)
 			wait_for_writers(tables[i].relid);
 	}

@@ -63,6 +63,10 @@ copy_array(int column, MemoryContext cxt)
 	"  AND ($2 IS NULL OR c.relnamespace = $2) AS looked_at" \
 	" FROM below b JOIN pg_class c ON c.oid = b.relid) "
 
+#define WALLED \
+	"(SELECT n.oid, t.id FROM dbpatterns.tenant t JOIN pg_namespace n ON n.nspname = t.place" \
+	"  WHERE t.model = 'schema' AND t.wall AND $1 IS NULL AND ($2 IS NULL OR n.oid = $2)) w (oid, tenant)"
+
 /*
  * read_ours reads what tables of ours say, as their owner.  target, schema:
  * InvalidOid for all.
@@ -71,7 +75,7 @@ static void
 read_ours(TenantChecked *checked, Oid target, Oid schema)
 {
 	static const Oid types[] = {OIDARRAYOID, OIDARRAYOID, NAMEARRAYOID, OIDARRAYOID, TEXTARRAYOID,
-	OIDARRAYOID, OIDARRAYOID, OIDARRAYOID, TEXTARRAYOID};
+	OIDARRAYOID, OIDARRAYOID, OIDARRAYOID, TEXTARRAYOID, OIDARRAYOID, OIDARRAYOID, TEXTARRAYOID};
 	MemoryContext cxt = CurrentMemoryContext;
 	DbpOwnerScope scope;
 	DbpParam	params[2];
@@ -93,9 +97,11 @@ read_ours(TenantChecked *checked, Oid target, Oid schema)
 						 "  AND (n.nspname IN (SELECT s.schema FROM _dbpatterns.tenant_schema s)"
 						 "   OR n.oid IN (SELECT o.relnamespace FROM ours o))),"
 						 " ARRAY(SELECT DISTINCT r FROM ours o, jsonb_array_elements_text(o.options -> 'roles') r"
-						 "  WHERE o.looked_at AND o.root = o.relid)"
+						 "  WHERE o.looked_at AND o.root = o.relid),"
+						 " '{}'::oid[], ARRAY(SELECT w.oid FROM " WALLED " ORDER BY 1),"
+						 " ARRAY(SELECT w.tenant FROM " WALLED " ORDER BY w.oid)"
 						 " FROM ours", 2, params);
-	for (int i = 0; i < lengthof(types); i++)
+	for (int i = 0; i < CHECK_PARAMS; i++)
 		checked->params[i] = DBP_PARAM(types[i], copy_array(i, cxt));
 	dbp_leave_owner(&scope);
 }

@@ -15,6 +15,7 @@
 
 #include "core/sql.h"
 #include "fmgr.h"
+#include "tenant/tenant.h"
 
 /* Parameters of all queries, $1 and so on. */
 enum
@@ -32,6 +33,8 @@ enum
 								 * are covered */
 	CHECK_NAMES,				/* $9: names of roles that policies are for */
 	CHECK_ROLES,				/* $10: roles of applications */
+	CHECK_WALLED,				/* $11: schemas of one tenant, with a wall */
+	CHECK_TENANTS,				/* $12: the tenants these are of */
 	CHECK_PARAMS
 };
 
@@ -44,10 +47,6 @@ typedef struct TenantChecked
 /* Whether a role sees the rows of all tenants: policies do not apply to it. */
 #define BYPASSES(role) \
 	"EXISTS (SELECT FROM pg_roles b WHERE b.oid = " role " AND (b.rolsuper OR b.rolbypassrls))"
-
-/* A role, 0 for all, as it is written in GRANT and REVOKE. */
-#define ROLE_NAME(role) \
-	"CASE WHEN " role " = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(" role ")) END"
 
 /* What others than the owner have been granted on a relation c, and its columns. */
 #define GRANTS \

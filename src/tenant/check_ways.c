@@ -126,6 +126,16 @@ static const char *const tables[] = {
 	"  format('SELECT dbpatterns.tenant_exempt(%L, ''tenants share it'');', c.oid::regclass))"
 	" FROM pg_class c WHERE c.oid = ANY ($7) ORDER BY 2",
 
+	"SELECT 'error', c.oid::regclass, 'other tenants are not kept out of the schema of tenant ' || w.tenant,"
+	" format('SELECT * FROM dbpatterns.tenant_schema_protect(%L);', w.tenant)"
+	" FROM unnest($11, $12) w (oid, tenant) JOIN pg_class c ON c.relnamespace = w.oid"
+	" WHERE CASE WHEN c.relkind = ANY ('{r,p}') THEN NOT c.relrowsecurity OR NOT EXISTS (SELECT FROM pg_policy p"
+	"   WHERE p.polrelid = c.oid AND p.polname = 'dbpatterns_tenant_schema' AND NOT p.polpermissive AND p.polcmd = '*'"
+	"   AND pg_get_expr(p.polqual, c.oid) = format('(( SELECT dbpatterns.current_tenant() AS current_tenant) = %L::text)', w.tenant)"
+	"   AND pg_get_expr(p.polwithcheck, c.oid) = pg_get_expr(p.polqual, c.oid))"
+	"  WHEN c.relkind = 'v' THEN NOT coalesce((SELECT o.option_value::boolean FROM pg_options_to_table(c.reloptions) o"
+	"   WHERE o.option_name = 'security_invoker'), false) END ORDER BY 2",
+
 	/* Who queries a parent meets the parent's policies. */
 	"SELECT 'error', p.oid::regclass, format('rows of %s show in it, and it is not isolated', c.oid::regclass),"
 	" format('ALTER TABLE %s %s;', CASE WHEN c.relispartition THEN p.oid ELSE c.oid END::regclass,"

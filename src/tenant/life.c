@@ -70,10 +70,10 @@ check_max_rows(JsonbValue *value)
 }
 
 /*
- * check_limits raises 22023 for what is no limit that we know.
+ * dbp_tenant_check_limits raises 22023 for what is no limit that we know.
  */
-static void
-check_limits(Jsonb *limits)
+void
+dbp_tenant_check_limits(Jsonb *limits)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -117,7 +117,7 @@ dbpatterns_tenant_create(PG_FUNCTION_ARGS)
 
 	dbp_require_words(fcinfo, 0, "tenant", "Give the id that tokens name.");
 	dbp_require_argument(fcinfo, 2, "limits", "Give '{}' for no limits.");
-	check_limits(PG_GETARG_JSONB_P(2));
+	dbp_tenant_check_limits(PG_GETARG_JSONB_P(2));
 	params[0] = DBP_PARAM(TEXTOID, PG_GETARG_DATUM(0));
 	params[1] = DBP_PARAM_OR_NULL(NAMEOID, PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1),
 								  PG_ARGISNULL(1));
@@ -144,7 +144,15 @@ set_state(FunctionCallInfo fcinfo, const char *state)
 	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(state));
 	SPI_connect();
 	dbp_tenant_enter_ours(&scope);
-	rows = dbp_sql_query("UPDATE dbpatterns.tenant SET state = $2 WHERE id = $1", 2, params);
+	rows = dbp_sql_query("UPDATE dbpatterns.tenant SET"
+						 " state = CASE state WHEN 'deleting' THEN state ELSE $2 END"
+						 " WHERE id = $1 RETURNING state = $2", 2, params);
+	if (rows > 0 && !DatumGetBool(dbp_sql_value(0, 0, NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tenant \"%s\" has been deleted",
+						text_to_cstring(PG_GETARG_TEXT_PP(0))),
+				 errhint("dbpatterns.tenant_drop takes it off the list.")));
 	dbp_leave_owner(&scope);
 	SPI_finish();
 	if (rows == 0)
@@ -159,7 +167,8 @@ set_state(FunctionCallInfo fcinfo, const char *state)
  * those that run go on.  tenant_resume(tenant text) admits them again.
  *
  * A second call changes nothing.  Raise 22004 for NULL, 42704 for a tenant that is not
- * listed.  Take ROW EXCLUSIVE on dbpatterns.tenant; run as the owner of that.
+ * listed, 55000 for one that has been purged.  Take ROW EXCLUSIVE on dbpatterns.tenant; run
+ * as the owner of that.
  */
 Datum
 dbpatterns_tenant_suspend(PG_FUNCTION_ARGS)

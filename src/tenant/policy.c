@@ -26,6 +26,8 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_type.h"
 #include "core/names.h"
@@ -43,14 +45,7 @@
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
-
-typedef struct Policy
-{
-	const char *name;
-	bool		permissive;
-	List	   *roles;
-	const char *condition;
-} Policy;
+#include "utils/syscache.h"
 
 /*
  * cook returns what the server would store of a condition.
@@ -112,7 +107,7 @@ same_condition(HeapTuple tuple, AttrNumber attnum, TupleDesc desc, Node *wanted)
  * is_policy tells whether a stored policy is the one that is wanted.
  */
 static bool
-is_policy(HeapTuple tuple, TupleDesc desc, Relation rel, const Policy *policy)
+is_policy(HeapTuple tuple, TupleDesc desc, Relation rel, const TenantPolicy *policy)
 {
 	Form_pg_policy form = (Form_pg_policy) GETSTRUCT(tuple);
 	Node	   *wanted = cook(rel, policy->condition);
@@ -127,8 +122,15 @@ is_policy(HeapTuple tuple, TupleDesc desc, Relation rel, const Policy *policy)
 static bool
 is_name_of_ours(const char *name)
 {
-	return strcmp(name, "dbpatterns_tenant") == 0 || strcmp(name, "dbpatterns_tenant_rows") == 0 ||
-		strcmp(name, "dbpatterns_tenant_user") == 0 || strcmp(name, "dbpatterns_tenant_admin") == 0;
+	static const char *const names[] = {"dbpatterns_tenant", "dbpatterns_tenant_admin",
+	"dbpatterns_tenant_rows", "dbpatterns_tenant_schema", "dbpatterns_tenant_user"};
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* What a look at the policies of a table finds. */
@@ -140,7 +142,7 @@ typedef struct Found
 } Found;
 
 static Found
-look_at_policies(Relation rel, const Policy *policy)
+look_at_policies(Relation rel, const TenantPolicy *policy)
 {
 	Relation	catalog = table_open(PolicyRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -182,14 +184,14 @@ role_list(List *roles)
 }
 
 /*
- * make_policy sees to it that a policy is there and right; with condition NULL, that
- * it is not there.
+ * dbp_tenant_make_policy sees to it that a policy is there and right; with condition
+ * NULL, that it is not there.
  */
-static void
-make_policy(TenantScript *script, Relation rel, const Policy *policy)
+void
+dbp_tenant_make_policy(TenantScript *script, Relation rel, const TenantPolicy *policy)
 {
 	char	   *table = dbp_relation_name(rel);
-	Policy		nothing = {policy->name, false, list_make1("public"), "true"};
+	TenantPolicy nothing = {policy->name, false, list_make1("public"), "true"};
 	Found		found = look_at_policies(rel, policy->condition != NULL ? policy : &nothing);
 
 	if (policy->condition != NULL && found.right)
@@ -202,13 +204,26 @@ make_policy(TenantScript *script, Relation rel, const Policy *policy)
 					   role_list(policy->roles), policy->condition, policy->condition);
 }
 
+/*
+ * dbp_tenant_let_pass sees to it that rows pass which no policy keeps back, unless the
+ * table has permissive policies of its own.
+ */
+void
+dbp_tenant_let_pass(TenantScript *script, Relation rel, List *roles)
+{
+	TenantPolicy rows = {"dbpatterns_tenant_rows", true, roles, "dbpatterns.tenant_lets_pass()"};
+
+	if (look_at_policies(rel, &rows).others)
+		rows.condition = NULL;
+	dbp_tenant_make_policy(script, rel, &rows);
+}
+
 static void
 make_policies(TenantScript *script, const TenantSpec *spec, Relation rel)
 {
-	Policy		rows = {"dbpatterns_tenant_rows", true, spec->roles, "dbpatterns.tenant_lets_pass()"};
-	Policy		tenant = {"dbpatterns_tenant", false, spec->roles, dbp_tenant_equality(spec)};
-	Policy		user = {"dbpatterns_tenant_user", false, spec->roles, NULL};
-	Policy		admin = {"dbpatterns_tenant_admin", true, NIL, NULL};
+	TenantPolicy tenant = {"dbpatterns_tenant", false, spec->roles, dbp_tenant_equality(spec)};
+	TenantPolicy user = {"dbpatterns_tenant_user", false, spec->roles, NULL};
+	TenantPolicy admin = {"dbpatterns_tenant_admin", true, NIL, NULL};
 
 	if (spec->user_column != NULL)
 		user.condition = dbp_tenant_user_equality(spec);
@@ -217,12 +232,31 @@ make_policies(TenantScript *script, const TenantSpec *spec, Relation rel)
 		admin.roles = list_make1(spec->admin);
 		admin.condition = "(SELECT dbpatterns.tenant_is_admin())";
 	}
-	make_policy(script, rel, &tenant);
-	make_policy(script, rel, &user);
-	if (look_at_policies(rel, &rows).others)
-		rows.condition = NULL;
-	make_policy(script, rel, &rows);
-	make_policy(script, rel, &admin);
+	dbp_tenant_make_policy(script, rel, &tenant);
+	dbp_tenant_make_policy(script, rel, &user);
+	dbp_tenant_let_pass(script, rel, spec->roles);
+	dbp_tenant_make_policy(script, rel, &admin);
+}
+
+/*
+ * leads tells whether an index begins with a column, or may if it is unique.  It asks the
+ * catalog caches: to open indexes would take most of the time of tenant_check.
+ */
+static bool
+leads(Oid indexid, AttrNumber attnum, bool or_unique)
+{
+	HeapTuple	index = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(indexid));
+	HeapTuple	class = SearchSysCache1(RELOID, ObjectIdGetDatum(indexid));
+	Form_pg_index form = (Form_pg_index) GETSTRUCT(index);
+	bool		result;
+
+	result = form->indisvalid &&
+		(form->indkey.values[0] == attnum || (or_unique && form->indisunique)) &&
+		((Form_pg_class) GETSTRUCT(class))->relam == BTREE_AM_OID &&
+		heap_attisnull(index, Anum_pg_index_indpred, NULL);
+	ReleaseSysCache(class);
+	ReleaseSysCache(index);
+	return result;
 }
 
 /*
@@ -237,16 +271,7 @@ has_leading_index(Relation rel, AttrNumber attnum, bool fix_keys)
 	ListCell   *lc;
 
 	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		found |= index->rd_index->indisvalid &&
-			(index->rd_index->indkey.values[0] == attnum ||
-			 (fix_keys && index->rd_index->indisunique)) &&
-			index->rd_rel->relam == BTREE_AM_OID &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
-		index_close(index, AccessShareLock);
-	}
+		found |= leads(lfirst_oid(lc), attnum, fix_keys);
 	list_free(indexes);
 	return found;
 }
@@ -328,11 +353,11 @@ dbp_tenant_unprotect(TenantScript *script, const TenantSpec *spec, Oid relid)
 {
 	Relation	rel = table_open(relid, NoLock);
 	char	   *table = dbp_relation_name(rel);
-	Policy		policies[] = {{"dbpatterns_tenant_admin"}, {"dbpatterns_tenant_rows"},
+	TenantPolicy policies[] = {{"dbpatterns_tenant_admin"}, {"dbpatterns_tenant_rows"},
 	{"dbpatterns_tenant_user"}, {"dbpatterns_tenant"}};
 
 	for (int i = 0; i < lengthof(policies); i++)
-		make_policy(script, rel, &policies[i]);
+		dbp_tenant_make_policy(script, rel, &policies[i]);
 	if (!spec->had_force && rel->rd_rel->relforcerowsecurity)
 		dbp_tenant_add(script, "ALTER TABLE %s NO FORCE ROW LEVEL SECURITY", table);
 	if (!spec->had_rls && rel->rd_rel->relrowsecurity)

@@ -25,6 +25,11 @@
  *	admit.c		which of them may have a context
  *	limits.c	limits of their transactions
  *	belongings.c	all that belongs to one
+ *	schema.c	tenants that have a schema of their own
+ *	migrate.c	migrations over all of these
+ *	clone.c		cloning a schema
+ *	clone_read.c	what a schema consists of
+ *	clone_rights.c	owners, rights and comments of that
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -44,6 +49,10 @@
 #define TENANT_MAC_SIZE		32	/* of HMAC-SHA256 */
 #define TENANT_SECRET_MIN	32	/* bytes of a key, as RFC 7518 asks */
 #define TENANT_TOKEN_MAX	8192	/* characters */
+
+/* A role, 0 for all, as it is written in GRANT and REVOKE, in SQL. */
+#define ROLE_NAME(role) \
+	"CASE WHEN " role " = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(" role ")) END"
 
 /* ---- tenant.c ---- */
 extern void dbp_tenant_enter_ours(DbpOwnerScope *scope);
@@ -152,6 +161,16 @@ extern void dbp_tenant_add(TenantScript *script, const char *format,...) pg_attr
 extern void dbp_tenant_carry_out(TenantScript *script);
 
 /* ---- policy.c ---- */
+typedef struct TenantPolicy
+{
+	const char *name;
+	bool		permissive;
+	List	   *roles;
+	const char *condition;		/* NULL: there shall be no such policy */
+} TenantPolicy;
+
+extern void dbp_tenant_make_policy(TenantScript *script, Relation rel, const TenantPolicy *policy);
+extern void dbp_tenant_let_pass(TenantScript *script, Relation rel, List *roles);
 extern void dbp_tenant_protect(TenantScript *script, const TenantSpec *spec, Oid relid,
 							   bool is_root);
 extern void dbp_tenant_unprotect(TenantScript *script, const TenantSpec *spec, Oid relid);
@@ -170,6 +189,19 @@ extern bool dbp_tenant_is_exempt(Oid relid);
 /* ---- follow.c ---- */
 extern bool dbp_tenant_pause_following(bool pause);
 extern void dbp_tenant_follow_init(void);
+
+/* ---- clone.c ---- */
+extern void dbp_tenant_clone(Oid original, const char *name);
+
+/* ---- schema.c ---- */
+extern void dbp_tenant_protect_schema(Oid schema, const char *tenant);
+
+/* ---- migrate.c ---- */
+extern void dbp_tenant_inherit_versions(const char *template, const char *clone);
+extern void dbp_tenant_forget_versions(const char *place);
+
+/* ---- life.c ---- */
+extern void dbp_tenant_check_limits(Jsonb *limits);
 
 /* ---- belongings.c ---- */
 
