@@ -70,11 +70,15 @@ static Jsonb *claims = NULL;
 
 /* ---- ids ---- */
 
+/* A number as it is shown: 02 is not another name of 2, which may be suspended. */
 static void
 parse_bigint(Id *id)
 {
+	const char *digits = id->data + (id->data[0] == '-');
 	char	   *end;
 
+	if (digits[0] == '0' && id->length > 1)
+		return;
 	if (id->length == 0 || id->length > 20 || strspn(id->data, "-0123456789") < id->length)
 		return;
 	errno = 0;
