@@ -124,6 +124,8 @@ look_up(const char *tenant, Answer *room)
 		ask(tenant, room);
 		return room;
 	}
+	/* The transaction may have begun before the tenant was suspended. */
+	AcceptInvalidationMessages();
 	if (!valid || hash_get_num_entries(answers) >= KEPT)
 		empty();
 	kept = hash_search(answers, tenant, HASH_FIND, NULL);

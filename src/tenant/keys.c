@@ -50,6 +50,7 @@ typedef struct KeySet
 static KeySet table_keys;
 static KeySet file_keys;
 static Oid	key_table = InvalidOid; /* that table_keys were read from */
+static bool table_changed = false;	/* while it was read */
 
 /* The file that file_keys were read from. */
 static struct
@@ -107,8 +108,7 @@ read_table(void)
 
 	empty(&table_keys);
 	key_table = dbp_own_relation("tenant_key");
-	/* Set first, so that a change meanwhile makes it invalid again. */
-	table_keys.valid = true;
+	table_changed = false;
 	SPI_connect();
 	dbp_tenant_enter_ours(&scope);
 	rows = dbp_sql_query_latest("SELECT kid, secret FROM _dbpatterns.tenant_key", 0, NULL);
@@ -121,6 +121,12 @@ read_table(void)
 	}
 	dbp_leave_owner(&scope);
 	SPI_finish();
+
+	/*
+	 * Set last: a read that was cancelled must not count as one that found no
+	 * key.
+	 */
+	table_keys.valid = !table_changed;
 }
 
 static void
@@ -205,6 +211,8 @@ dbp_tenant_key(const char *kid)
 	}
 	if (key == NULL)
 	{
+		/* The transaction may have begun before a key was dropped. */
+		AcceptInvalidationMessages();
 		if (!table_keys.valid)
 			read_table();
 		key = find_key(&table_keys, kid);
@@ -216,7 +224,10 @@ static void
 forget_table_keys(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == key_table)
+	{
 		table_keys.valid = false;
+		table_changed = true;
+	}
 }
 
 /*
