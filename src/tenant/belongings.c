@@ -30,6 +30,7 @@
 #include "tenant/tenant.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_tenant_verify);
@@ -43,10 +44,12 @@ typedef struct Belonging
 	Oid			relid;
 	char	   *column;
 	bool		audited;
+	Datum		audit_key;		/* columns, text[]; 0: entries do not show
+								 * whose they are */
 	int			level;			/* more than that of any table it refers to */
 } Belonging;
 
-/* A foreign key between two of them, by place in the list. */
+/* A foreign key between two, by place in the list. */
 typedef struct Reference
 {
 	int			child;
@@ -54,21 +57,44 @@ typedef struct Reference
 } Reference;
 
 #define ISOLATED_TABLES \
-	"SELECT g.target::oid, g.options ->> 'column'," \
-	" EXISTS (SELECT FROM _dbpatterns.registry a WHERE a.target = g.target AND a.pattern = 'audit')" \
-	" FROM _dbpatterns.registry g JOIN pg_class c ON c.oid = g.target WHERE g.pattern = 'tenant' ORDER BY 1"
+	"SELECT g.target::oid, g.options ->> 'column', a.target IS NOT NULL," \
+	" CASE WHEN coalesce(a.options -> 'exclude', '[]') ? (g.options ->> 'column') THEN NULL" \
+	"  WHEN a.options ? 'key' THEN ARRAY(SELECT jsonb_array_elements_text(a.options -> 'key'))" \
+	"  ELSE (SELECT array_agg(k.attname::text) FROM pg_index i JOIN pg_attribute k ON k.attrelid = i.indrelid" \
+	"   AND k.attnum = ANY (i.indkey) WHERE i.indrelid = g.target AND i.indisprimary) END" \
+	" FROM _dbpatterns.registry g JOIN pg_class c ON c.oid = g.target" \
+	" LEFT JOIN _dbpatterns.registry a ON a.target = g.target AND a.pattern = 'audit'" \
+	" WHERE g.pattern = 'tenant' ORDER BY 1"
 
-#define REFERENCES_BETWEEN \
-	"SELECT DISTINCT a.n::int - 1, b.n::int - 1 FROM pg_constraint f" \
-	" JOIN unnest($1) WITH ORDINALITY a (relid, n) ON a.relid = f.conrelid" \
-	" JOIN unnest($1) WITH ORDINALITY b (relid, n) ON b.relid = f.confrelid" \
-	" WHERE f.contype = 'f' AND f.conrelid <> f.confrelid ORDER BY 1, 2"
+/* Tables of $1 with all below them; n is the place of the root. */
+#define TREES \
+	"WITH RECURSIVE tree (n, relid) AS (SELECT u.n::int - 1, u.relid FROM unnest($1) WITH ORDINALITY u (relid, n)" \
+	" UNION SELECT t.n, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid)"
 
-/* Keys of the rows of $1 that the audit trail has, and that were the tenant's ($3). */
+#define REFERENCES_BETWEEN TREES \
+	" SELECT DISTINCT a.n, b.n FROM pg_constraint f" \
+	" JOIN tree a ON a.relid = f.conrelid JOIN tree b ON b.relid = f.confrelid" \
+	" WHERE f.contype = 'f' AND a.n <> b.n ORDER BY 1, 2"
+
+/*
+ * Foreign keys to a table of the tree of $2 that change rows when theirs is deleted: the name, and
+ * a condition that joins the row c to the row p.
+ */
+#define CHANGING_REFERENCES TREES \
+	" SELECT a.n, f.conrelid::regclass::text, f.confrelid::regclass::text, f.conname::text," \
+	"  (SELECT string_agg(format('c.%I OPERATOR(%I.%s) p.%I', x.attname, n.nspname, o.oprname, y.attname), ' AND ')" \
+	"   FROM unnest(f.conkey, f.confkey, f.conpfeqop) k (c, p, op)" \
+	"   JOIN pg_attribute x ON x.attrelid = f.conrelid AND x.attnum = k.c" \
+	"   JOIN pg_attribute y ON y.attrelid = f.confrelid AND y.attnum = k.p" \
+	"   JOIN pg_operator o ON o.oid = k.op JOIN pg_namespace n ON n.oid = o.oprnamespace)" \
+	" FROM pg_constraint f JOIN tree a ON a.relid = f.conrelid JOIN tree b ON b.relid = f.confrelid" \
+	" WHERE f.contype = 'f' AND f.conparentid = 0 AND f.confdeltype = ANY ('{c,n,d}') AND b.n = $2" \
+	" ORDER BY f.oid"
+
+/* Keys, of columns $4, of the rows of $1 in the audit trail that were the tenant's ($3). */
 #define AUDITED_KEYS \
 	"SELECT DISTINCT (SELECT jsonb_object_agg(k.name, coalesce(e.new -> k.name, e.old -> k.name))" \
-	"  FROM (SELECT a.attname::text AS name FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid" \
-	"   AND a.attnum = ANY (i.indkey) WHERE i.indrelid = $1 AND i.indisprimary) k) AS key" \
+	"  FROM unnest($4) k (name)) AS key" \
 	" FROM dbpatterns.audit_entries e WHERE e.target = $1 AND e.op = ANY ('{I,U,D}')" \
 	" AND (e.old ->> $2 = $3 OR e.new ->> $2 = $3)"
 
@@ -172,9 +198,13 @@ find_tables(int *n)
 	tables = palloc0(sizeof(Belonging) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
+		bool		isnull;
+		Datum		key = dbp_sql_value(i, 3, &isnull);
+
 		tables[i].relid = DatumGetObjectId(dbp_sql_value(i, 0, NULL));
 		tables[i].column = dbp_sql_text(i, 1);
 		tables[i].audited = DatumGetBool(dbp_sql_value(i, 2, NULL));
+		tables[i].audit_key = isnull ? (Datum) 0 : datumCopy(key, false, -1);
 	}
 	MemoryContextSwitchTo(oldcxt);
 	dbp_leave_owner(&scope);
@@ -206,6 +236,13 @@ count(const char *sql, int nparams, const DbpParam *params)
 	return DatumGetInt64(dbp_sql_value(0, 0, NULL));
 }
 
+static int64
+count_rows(const Belonging *table, DbpParam tenant)
+{
+	return count(psprintf("SELECT count(*) FROM %s WHERE %s", dbp_relation_name_by_oid(table->relid),
+						  condition(table, "$1")), 1, &tenant);
+}
+
 static void
 put_count(FunctionCallInfo fcinfo, Oid relid, const char *place, int64 rows)
 {
@@ -220,17 +257,48 @@ put_count(FunctionCallInfo fcinfo, Oid relid, const char *place, int64 rows)
 }
 
 /*
- * audit_query counts keys in the audit trail, or erases what is under them.
+ * audit_query counts keys in the audit trail, or erases what is under them.  Where entries do not
+ * show whose they are, it warns: they may hold values of the tenant.
  */
 static int64
 audit_query(const Belonging *table, DbpParam tenant, const char *what)
 {
-	DbpParam	params[3];
+	DbpParam	params[4];
 
+	if (table->audit_key == (Datum) 0)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("the audit trail of table %s does not show which entries are of a tenant",
+						dbp_relation_name_by_oid(table->relid)),
+				 errdetail("It has no key, or leaves out column \"%s\".", table->column),
+				 errhint("Delete old entries with dbpatterns.audit_purge.")));
+		return 0;
+	}
 	params[0] = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(table->relid));
 	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(table->column));
 	params[2] = tenant;
-	return count(psprintf("SELECT %s FROM (" AUDITED_KEYS ") k", what), 3, params);
+	params[3] = DBP_PARAM(TEXTARRAYOID, table->audit_key);
+	return count(psprintf("SELECT %s FROM (" AUDITED_KEYS ") k", what), 4, params);
+}
+
+/*
+ * require_spelling raises 22023 for an id that a column shows otherwise, such as 02: neither
+ * the list of tenants nor the audit trail would know it.
+ */
+static void
+require_spelling(const Belonging *table, DbpParam tenant)
+{
+	Oid			type = get_atttype(table->relid, get_attnum(table->relid, table->column));
+	char	   *name = format_type_be_qualified(getBaseType(type));
+
+	dbp_sql_query(psprintf("SELECT CAST(CAST($1 AS %s) AS text)", name), 1, &tenant);
+	if (strcmp(dbp_sql_text(0, 0), TextDatumGetCString(tenant.value)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tenant \"%s\" is \"%s\" in table %s", TextDatumGetCString(tenant.value),
+						dbp_sql_text(0, 0), dbp_relation_name_by_oid(table->relid)),
+				 errhint("Write the id as the table shows it.")));
 }
 
 /*
@@ -240,13 +308,18 @@ audit_query(const Belonging *table, DbpParam tenant, const char *what)
 static Belonging *
 begin(FunctionCallInfo fcinfo, DbpOwnerScope *scope, DbpParam *tenant, int *n)
 {
+	Belonging  *tables;
+
 	dbp_require_argument(fcinfo, 0, "tenant", "Name the tenant.");
 	*tenant = DBP_PARAM(TEXTOID, PG_GETARG_DATUM(0));
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	require_all_rows();
 	dbp_enter_caller(scope);
-	return find_tables(n);
+	tables = find_tables(n);
+	for (int i = 0; i < *n; i++)
+		require_spelling(&tables[i], *tenant);
+	return tables;
 }
 
 static void
@@ -276,9 +349,7 @@ dbpatterns_tenant_verify(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 	{
 		put_count(fcinfo, tables[i].relid, "table",
-				  count(psprintf("SELECT count(*) FROM %s WHERE %s",
-								 dbp_relation_name_by_oid(tables[i].relid),
-								 condition(&tables[i], "$1")), 1, &tenant));
+				  count_rows(&tables[i], tenant));
 		if (tables[i].audited)
 			put_count(fcinfo, tables[i].relid, "audit", audit_query(&tables[i], tenant, "count(*)"));
 	}
@@ -287,22 +358,26 @@ dbpatterns_tenant_verify(PG_FUNCTION_ARGS)
 }
 
 /*
- * begin_deleting raises 55000 for a tenant that is listed and active: it could write what
- * was deleted already.  One that is listed cannot come back from now on.
+ * begin_deleting raises 55000 for a tenant that is listed and active, or active for others since
+ * this transaction suspended it: it could write what was deleted already.  One that is listed
+ * cannot come back from now on.
  */
 static void
 begin_deleting(DbpParam tenant)
 {
 	DbpOwnerScope scope;
-	uint64		rows;
+	bool		active;
 
 	dbp_tenant_enter_ours(&scope);
-	rows = dbp_sql_query("SELECT FROM dbpatterns.tenant WHERE id = $1 AND state = 'active' FOR UPDATE", 1, &tenant);
-	if (rows == 0)
+	active = dbp_sql_query("SELECT state, xmin FROM dbpatterns.tenant WHERE id = $1 FOR UPDATE", 1, &tenant) > 0 &&
+		(strcmp(dbp_sql_text(0, 0), "active") == 0 ||
+		 (strcmp(dbp_sql_text(0, 0), "suspended") == 0 &&
+		  TransactionIdIsCurrentTransactionId(DatumGetTransactionId(dbp_sql_value(0, 1, NULL)))));
+	if (!active)
 		dbp_sql_query("UPDATE dbpatterns.tenant SET state = 'deleting' WHERE id = $1 AND state = 'suspended'",
 					  1, &tenant);
 	dbp_leave_owner(&scope);
-	if (rows > 0)
+	if (active)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("tenant \"%s\" is active", TextDatumGetCString(tenant.value)),
@@ -327,15 +402,75 @@ wait_for_writers(Oid relid)
 }
 
 /*
+ * delete_rows deletes the rows of the tenant in a table, and returns how many.  Raises 23503 where
+ * foreign keys would delete or change rows of other tenants with them.
+ */
+static int64
+delete_rows(const Belonging *tables, int n, int parent, DbpParam tenant)
+{
+	List	   *relids = NIL;
+	DbpParam	params[2];
+	SPITupleTable *keys;
+	uint64		nkeys;
+
+	for (int i = 0; i < n; i++)
+		relids = lappend_oid(relids, tables[i].relid);
+	params[0] = dbp_oids_param(relids);
+	params[1] = DBP_PARAM(INT4OID, Int32GetDatum(parent));
+	nkeys = dbp_sql_query(CHANGING_REFERENCES, 2, params);
+	keys = SPI_tuptable;
+	for (uint64 i = 0; i < nkeys; i++)
+	{
+		HeapTuple	key = keys->vals[i];
+		bool		isnull;
+		int			child = DatumGetInt32(SPI_getbinval(key, keys->tupdesc, 1, &isnull));
+		char	   *table = SPI_getvalue(key, keys->tupdesc, 2);
+
+		if (dbp_sql_query(psprintf("SELECT FROM (SELECT * FROM %s WHERE %s) p JOIN %s c ON %s"
+								   " WHERE NOT c.%s LIMIT 1",
+								   SPI_getvalue(key, keys->tupdesc, 3), condition(&tables[parent], "$1"),
+								   table, SPI_getvalue(key, keys->tupdesc, 5),
+								   condition(&tables[child], "$1")), 1, &tenant) > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+					 errmsg("rows of other tenants in table %s refer to rows of tenant \"%s\"", table,
+							TextDatumGetCString(tenant.value)),
+					 errdetail("Foreign key \"%s\" would delete or change them.",
+							   SPI_getvalue(key, keys->tupdesc, 4)),
+					 errhint("Delete these rows, then isolate both tables with fix_keys.")));
+	}
+	return dbp_sql_query(psprintf("DELETE FROM %s WHERE %s",
+								  dbp_relation_name_by_oid(tables[parent].relid),
+								  condition(&tables[parent], "$1")), 1, &tenant);
+}
+
+/*
+ * require_none_left raises 55000 for rows that triggers have kept or brought back.
+ */
+static void
+require_none_left(const Belonging *table, DbpParam tenant)
+{
+	char	   *name = dbp_relation_name_by_oid(table->relid);
+
+	if (count_rows(table, tenant) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s still has rows of tenant \"%s\"", name,
+						TextDatumGetCString(tenant.value)),
+				 errhint("Look for triggers and rules that keep rows, and call this again.")));
+}
+
+/*
  * tenant_purge(tenant text, dry_run boolean) deletes all rows of a tenant, children first, and
  * erases in the audit trail what it shows of them.
  *
- * dry_run: count only.  A tenant that is listed must be suspended: then transactions that
- * write are waited for, and new ones refused; its state becomes "deleting", and it cannot be
- * resumed.  A second run finds nothing.  Triggers and foreign
- * keys act as in any DELETE.  Raises what tenant_verify does, 55000 for a tenant that is active,
- * 25001 at REPEATABLE READ and above.  Takes ROW EXCLUSIVE on the tables, and the locks of
- * audit_erase; runs as the caller.
+ * dry_run: count only.  A tenant that is listed must be suspended by a transaction before: then
+ * transactions that write are waited for, and new ones refused; its state becomes "deleting", and
+ * it cannot be resumed.  A second run finds nothing.
+ * Triggers and foreign keys act as in any DELETE, but foreign keys must not touch other tenants.
+ * Raises what tenant_verify does, 55000 for a tenant that is active, 25001 at REPEATABLE
+ * READ and above, 23503 where rows of other tenants would go with them, 55000 for rows left.
+ * Takes ROW EXCLUSIVE on the tables, and the locks of audit_erase; runs as the caller.
  */
 Datum
 dbpatterns_tenant_purge(PG_FUNCTION_ARGS)
@@ -356,15 +491,10 @@ dbpatterns_tenant_purge(PG_FUNCTION_ARGS)
 			wait_for_writers(tables[i].relid);
 	}
 	for (int i = n - 1; i >= 0; i--)
-	{
-		char	   *table = dbp_relation_name_by_oid(tables[i].relid);
-
-		put_count(fcinfo, tables[i].relid, "table", dry_run ?
-				  count(psprintf("SELECT count(*) FROM %s WHERE %s", table, condition(&tables[i], "$1")),
-						1, &tenant) :
-				  (int64) dbp_sql_query(psprintf("DELETE FROM %s WHERE %s", table,
-												 condition(&tables[i], "$1")), 1, &tenant));
-	}
+		put_count(fcinfo, tables[i].relid, "table",
+				  dry_run ? count_rows(&tables[i], tenant) : delete_rows(tables, n, i, tenant));
+	for (int i = 0; i < n && !dry_run; i++)
+		require_none_left(&tables[i], tenant);
 	for (int i = n - 1; i >= 0; i--)
 	{
 		if (tables[i].audited)

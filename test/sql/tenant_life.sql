@@ -130,6 +130,59 @@ SELECT severity, problem FROM dbpatterns.closure_check('customer');
 SELECT new ->> 'tenant_id' AS tenant, new ->> 'name' AS name FROM dbpatterns.audit_entries
  WHERE target = 'customer'::regclass AND op = 'I' ORDER BY id;
 
+-- An id that the list of tenants and the audit trail have otherwise.
+SELECT dbpatterns.tenant_purge('01', dry_run => false);
+SELECT dbpatterns.tenant_verify(' 1');
+BEGIN;
+SELECT dbpatterns.tenant_suspend('1');
+SELECT dbpatterns.tenant_purge('1', dry_run => false);
+ROLLBACK;
+
+-- Foreign keys must not delete or change what another tenant has.
+CREATE TABLE parent (tenant_id int NOT NULL, id int PRIMARY KEY);
+CREATE TABLE child ("tenant ""T" int NOT NULL, id int) PARTITION BY LIST (id);
+CREATE TABLE child_1 PARTITION OF child FOR VALUES IN (1);
+ALTER TABLE child ADD COLUMN parent int;
+ALTER TABLE child_1 ADD CONSTRAINT loose FOREIGN KEY (parent) REFERENCES parent ON DELETE CASCADE;
+SET client_min_messages = warning;
+SELECT count(*) FROM dbpatterns.tenant_enable('child', 'tenant "T');
+SELECT count(*) FROM dbpatterns.tenant_enable('parent');
+RESET client_min_messages;
+INSERT INTO parent VALUES (2, 1), (2, 2);
+INSERT INTO child VALUES (2, 1, 1), (1, 1, 2);
+SELECT * FROM dbpatterns.tenant_purge('2', dry_run => false);
+SELECT * FROM child ORDER BY 1;
+ALTER TABLE child_1 DROP CONSTRAINT loose, ADD CONSTRAINT loose FOREIGN KEY (parent) REFERENCES parent ON DELETE SET NULL;
+SELECT * FROM dbpatterns.tenant_purge('2', dry_run => false);
+DELETE FROM child WHERE "tenant ""T" = 1;
+-- A child whose partition alone refers to the parent is deleted before it.
+ALTER TABLE child_1 DROP CONSTRAINT loose, ADD CONSTRAINT loose FOREIGN KEY (parent) REFERENCES parent;
+SELECT * FROM dbpatterns.tenant_purge('2', dry_run => false);
+
+-- Triggers that keep rows are noticed.
+CREATE FUNCTION t.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER keep BEFORE DELETE ON child_1 FOR EACH ROW EXECUTE FUNCTION t.keep();
+INSERT INTO child VALUES (2, 1, NULL);
+SELECT * FROM dbpatterns.tenant_purge('2', dry_run => false);
+DROP TABLE child, parent;
+
+-- The audit trail is searched by its own key; what it does not show is told.
+CREATE TABLE keyed (tenant_id int NOT NULL, id int UNIQUE, secret text);
+CREATE TABLE unkeyed (tenant_id int NOT NULL, id int, secret text);
+CREATE TABLE hidden (tenant_id int NOT NULL, id int PRIMARY KEY, secret text);
+SET client_min_messages = warning;
+SELECT c, count(*) FROM unnest('{keyed,unkeyed,hidden}'::regclass[]) c, dbpatterns.tenant_enable(c) GROUP BY 1 ORDER BY 1;
+SELECT dbpatterns.audit_enable('keyed', key => '{id}'), dbpatterns.audit_enable('unkeyed'),
+       dbpatterns.audit_enable('hidden', exclude => '{tenant_id}');
+INSERT INTO keyed VALUES (2, 1, 'a');
+INSERT INTO unkeyed VALUES (2, 1, 'b');
+INSERT INTO hidden VALUES (2, 1, 'c');
+SELECT * FROM dbpatterns.tenant_purge('2', dry_run => false);
+SELECT DISTINCT target, coalesce(new, old) -> 'secret' AS secret FROM dbpatterns.audit_entries
+ WHERE target = ANY ('{keyed,unkeyed,hidden}'::regclass[]) AND op = ANY ('{I,D}') ORDER BY 1;
+DROP TABLE keyed, unkeyed, hidden;
+RESET client_min_messages;
+
 -- An id that is none of a column's type.
 SELECT * FROM dbpatterns.tenant_verify('acme');
 
