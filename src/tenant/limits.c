@@ -39,7 +39,7 @@ returns_rows(QueryDesc *query)
 
 	return depth == 0 && (query->operation == CMD_SELECT || query->plannedstmt->hasReturning) &&
 		(dest == DestRemote || dest == DestRemoteExecute || dest == DestRemoteSimple ||
-		 dest == DestTuplestore);
+		 dest == DestCopyOut || dest == DestTuplestore);
 }
 
 /*
