@@ -15,6 +15,8 @@ COMMENT ON FUNCTION _dbpatterns.tenant_changed() IS 'tells all backends that a t
 
 CREATE TRIGGER tenant_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON _dbpatterns.tenant_key
     FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.tenant_changed();
+-- Sessions must be told with session_replication_role = replica, too.
+ALTER TABLE _dbpatterns.tenant_key ENABLE ALWAYS TRIGGER tenant_changed;
 
 CREATE FUNCTION dbpatterns.tenant_key_create(kid text) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_tenant_key_create';

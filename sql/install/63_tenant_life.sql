@@ -20,6 +20,7 @@ SELECT pg_catalog.pg_extension_config_dump('dbpatterns.tenant', '');
 
 CREATE TRIGGER tenant_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON dbpatterns.tenant
     FOR EACH STATEMENT EXECUTE FUNCTION _dbpatterns.tenant_changed();
+ALTER TABLE dbpatterns.tenant ENABLE ALWAYS TRIGGER tenant_changed;
 
 CREATE FUNCTION dbpatterns.tenant_create(
     tenant text,

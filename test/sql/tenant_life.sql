@@ -24,6 +24,14 @@ BEGIN; SELECT t.try('2'); COMMIT;
 SELECT dbpatterns.tenant_resume('1');
 BEGIN; SELECT t.try('1'); COMMIT;
 
+-- Sessions notice what is done as a replica, too.
+SET session_replication_role = replica;
+SELECT dbpatterns.tenant_suspend('1');
+RESET session_replication_role;
+BEGIN; SELECT t.try('1'); COMMIT;
+SELECT dbpatterns.tenant_resume('1');
+BEGIN; SELECT t.try('1'); COMMIT;
+
 -- What is rolled back has not happened.
 BEGIN;
 SELECT dbpatterns.tenant_suspend('2');
