@@ -214,7 +214,7 @@ ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
 	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
 	hierarchy-move hierarchy-nested hierarchy-rebuild hierarchy-snapshot \
-	tenant-migrate tenant-purge
+	tenant-keys tenant-migrate tenant-purge
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl
