@@ -62,6 +62,7 @@ OBJS = \
 	src/core/sql.o \
 	src/core/swap.o \
 	src/core/target.o \
+	src/core/task.o \
 	src/core/trigger.o \
 	src/core/version.o \
 	src/hierarchy/attach.o \
@@ -145,6 +146,7 @@ OBJS = \
 	src/tenant/clone_read.o \
 	src/tenant/clone_rights.o \
 	src/tenant/context.o \
+	src/tenant/database.o \
 	src/tenant/enable.o \
 	src/tenant/follow.o \
 	src/tenant/keys.o \
@@ -163,6 +165,7 @@ OBJS = \
 	src/tenant/token.o \
 	src/tenant/unique.o \
 	src/tenant/used.o \
+	src/worker/worker.o \
 	src/dbpatterns.o
 
 # Fragments of the install script, in the order they are concatenated.
@@ -187,6 +190,7 @@ INSTALL_SQL = \
 	sql/install/63_tenant_life.sql \
 	sql/install/64_tenant_schema.sql \
 	sql/install/65_tenant_migrate.sql \
+	sql/install/66_tenant_database.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql

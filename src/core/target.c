@@ -190,3 +190,18 @@ dbp_choose_argument(FunctionCallInfo fcinfo, int argno, const char *argument,
 				 errhint("Give '%s' or '%s'.", first, second)));
 	return strcmp(value, second) == 0;
 }
+
+/*
+ * dbp_require_own_transaction raises 25001 for a procedure that was not called on its own, and
+ * so cannot commit.
+ */
+void
+dbp_require_own_transaction(FunctionCallInfo fcinfo, const char *procedure)
+{
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot run inside a transaction block", procedure),
+				 errhint("It commits as it goes, so that it can go on where it stopped.")));
+}

@@ -1,13 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * migrate.c
- *	  Migrations over all tenants that have a schema of their own.
+ *	  Migrations over all tenants that have a schema or a database of their own.
  *
- * Each schema is migrated in a transaction of its own, which also writes down that it
- * was: so after a crash, or an error, the next call goes on with the first schema that was
- * not.  Templates come first, so that tenants that are made meanwhile are
- * born with the new version.  Two calls at once take turns at each schema, by a lock on it
- * that also keeps it from being dropped.
+ * Each place is migrated in a transaction of its own, which also writes down that it
+ * was: so after a crash, or an error, the next call goes on with the first place that was
+ * not.  A database has its own ledger for that; ours has a copy, which a crash may
+ * leave behind until the next call asks again.  Templates come first, so that tenants that are
+ * made meanwhile are born with the new version.  Two calls at once take turns at
+ * each schema, by a lock on it that also keeps it from being dropped, and at each
+ * database, by its ledger.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -24,6 +26,7 @@
 #include "core/progress.h"
 #include "core/sql.h"
 #include "core/target.h"
+#include "core/task.h"
 #include "core/version.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -34,13 +37,15 @@
 #include "utils/guc.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_tenant_migrate);
+PG_FUNCTION_INFO_V1(dbpatterns_tenant_migrate_here);
 
-/* One migration of one schema. */
+/* One migration of one place. */
 typedef struct Migration
 {
 	char	   *version;
 	char	   *sql;
-	char	   *place;			/* the schema */
+	char	   *model;			/* schema or database */
+	char	   *place;			/* its name */
 	char	   *tenant;			/* NULL: a template */
 	bool		wall;
 } Migration;
@@ -49,7 +54,7 @@ typedef struct Migration
 typedef struct Course
 {
 	Migration	now;
-	List	   *failed;			/* names of schemas */
+	List	   *failed;			/* places, each behind its model */
 	char	   *first_error;
 	MemoryContext cxt;			/* outlives transactions */
 } Course;
@@ -76,13 +81,13 @@ require_version(const Migration *migration)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("version \"%s\" is another migration", migration->version),
-				 errdetail("Some schemas have it already."),
+				 errdetail("Some places have it already."),
 				 errhint("Give a new version; what it was, _dbpatterns.tenant_version has.")));
 	dbp_leave_owner(&scope);
 }
 
 /*
- * next_place finds the next schema to migrate: templates first, then tenants by id.
+ * next_place finds the next place to migrate: templates first, then tenants by id.
  */
 static bool
 next_place(Course *course)
@@ -95,16 +100,18 @@ next_place(Course *course)
 	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(course->now.version));
 	params[1] = dbp_texts_param(course->failed);
 	dbp_tenant_enter_ours(&scope);
-	found = dbp_sql_query_latest("SELECT m.schema, m.tenant, t.wall FROM dbpatterns.tenant_migrations m"
+	found = dbp_sql_query_latest("SELECT m.place, m.tenant, t.wall, m.model FROM dbpatterns.tenant_migrations m"
 								 " LEFT JOIN dbpatterns.tenant t ON t.id = m.tenant"
 								 " WHERE m.version = $1 AND m.state <> 'done' AND m.tenant_state <> 'deleting'"
-								 " AND m.schema <> ALL ($2::name[]) ORDER BY m.tenant NULLS FIRST, m.schema LIMIT 1",
+								 " AND m.model || ' ' || m.place <> ALL ($2)"
+								 " ORDER BY m.tenant NULLS FIRST, m.model, m.place LIMIT 1",
 								 2, params) > 0;
 	if (found)
 	{
 		oldcxt = MemoryContextSwitchTo(course->cxt);
 		course->now.place = dbp_sql_text(0, 0);
 		course->now.tenant = dbp_sql_text(0, 1);
+		course->now.model = dbp_sql_text(0, 3);
 		course->now.wall = course->now.tenant != NULL && DatumGetBool(dbp_sql_value(0, 2, NULL));
 		MemoryContextSwitchTo(oldcxt);
 	}
@@ -116,11 +123,15 @@ next_place(Course *course)
  * is_due locks a schema and tells whether it is still to be migrated.
  */
 static bool
-is_due(const Migration *migration, Oid schema)
+is_due(const Migration *migration)
 {
+	Oid			schema = get_namespace_oid(migration->place, true);
 	DbpOwnerScope scope;
 	DbpParam	params[2];
 	bool		done;
+
+	if (!OidIsValid(schema))
+		return true;
 
 	LockDatabaseObject(NamespaceRelationId, schema, 0, ShareUpdateExclusiveLock);
 	if (get_namespace_oid(migration->place, true) != schema)
@@ -129,7 +140,8 @@ is_due(const Migration *migration, Oid schema)
 	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(migration->version));
 	dbp_tenant_enter_ours(&scope);
 	done = dbp_sql_query_latest("SELECT FROM _dbpatterns.tenant_migration"
-								" WHERE place = $1::name AND version = $2 AND state = 'done'", 2, params) > 0;
+								" WHERE model = 'schema' AND place = $1::name AND version = $2 AND state = 'done'",
+								2, params) > 0;
 	dbp_leave_owner(&scope);
 	return !done;
 }
@@ -138,7 +150,7 @@ static void
 write_down(const Migration *migration, const ErrorData *error)
 {
 	DbpOwnerScope scope;
-	DbpParam	params[5];
+	DbpParam	params[6];
 
 	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(migration->place));
 	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(migration->version));
@@ -150,11 +162,12 @@ write_down(const Migration *migration, const ErrorData *error)
 		params[3] = DBP_PARAM(TEXTOID, CStringGetTextDatum(unpack_sql_state(error->sqlerrcode)));
 		params[4] = DBP_PARAM(TEXTOID, CStringGetTextDatum(error->message));
 	}
+	params[5] = DBP_PARAM(TEXTOID, CStringGetTextDatum(migration->model));
 	dbp_tenant_enter_ours(&scope);
-	dbp_sql_query("INSERT INTO _dbpatterns.tenant_migration (place, version, state, sqlstate, error)"
-				  " VALUES ($1::name, $2, $3, $4, $5) ON CONFLICT (place, version) DO UPDATE"
+	dbp_sql_query("INSERT INTO _dbpatterns.tenant_migration (place, version, state, sqlstate, error, model)"
+				  " VALUES ($1::name, $2, $3, $4, $5, $6) ON CONFLICT (model, place, version) DO UPDATE"
 				  " SET state = excluded.state, sqlstate = excluded.sqlstate, error = excluded.error,"
-				  "  finished_at = excluded.finished_at", 5, params);
+				  "  finished_at = excluded.finished_at", 6, params);
 	dbp_leave_owner(&scope);
 }
 
@@ -173,74 +186,78 @@ run(const char *sql)
 }
 
 /*
- * migrate runs a migration, and gives new tables of a tenant their wall.
+ * migrate_schema runs a migration, and gives new tables of a tenant their wall.
  */
 static void
-migrate(void *arg)
+migrate_schema(const Migration *migration)
 {
-	Migration  *migration = arg;
 	DbpOwnerScope scope;
 
 	dbp_enter_caller(&scope);
 	(void) set_config_option("search_path", psprintf("%s, public, pg_temp", quote_identifier(migration->place)),
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) get_namespace_oid(migration->place, false);
 	run(migration->sql);
 	dbp_leave_owner(&scope);
 	if (migration->wall)
 		dbp_tenant_protect_schema(get_namespace_oid(migration->place, false), migration->tenant);
+}
+
+/*
+ * migrate runs a migration, and writes down that it was.
+ */
+static void
+migrate(void *arg)
+{
+	Migration  *migration = arg;
+
+	if (strcmp(migration->model, "schema") == 0)
+		migrate_schema(migration);
+	else
+		dbp_task_run(migration->place, false,
+					 psprintf("SELECT dbpatterns.tenant_migrate_here(%s, %s)",
+							  quote_literal_cstr(migration->version),
+							  quote_literal_cstr(migration->sql)));
 	write_down(migration, NULL);
 }
 
 /*
- * migrate_next migrates the next schema, and returns false if there is none.
+ * migrate_next migrates the next place, and returns false if there is none.
  */
 static bool
 migrate_next(Course *course, bool stop)
 {
 	ErrorData  *error;
-	Oid			schema;
 	MemoryContext oldcxt;
 
 	if (!next_place(course))
 		return false;
-	schema = get_namespace_oid(course->now.place, true);
-	if (OidIsValid(schema) && !is_due(&course->now, schema))
+	if (strcmp(course->now.model, "schema") == 0 && !is_due(&course->now))
 		return true;
 	error = dbp_attempt(migrate, &course->now, true);
 	if (error == NULL)
 		return true;
 	write_down(&course->now, error);
 	oldcxt = MemoryContextSwitchTo(course->cxt);
-	course->failed = lappend(course->failed, course->now.place);
+	course->failed = lappend(course->failed, psprintf("%s %s", course->now.model, course->now.place));
 	if (course->first_error == NULL)
 		course->first_error = psprintf("%s: %s", course->now.place, error->message);
 	MemoryContextSwitchTo(oldcxt);
 	return !stop;
 }
 
-static void
-require_own_transaction(FunctionCallInfo fcinfo)
-{
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("tenant_migrate cannot run inside a transaction block"),
-				 errhint("It commits after each schema, so that it can go on where it stopped.")));
-}
-
 /*
  * tenant_migrate(version text, sql text, on_error text, batch integer) runs SQL in the schema
- * of each tenant, after those that are their templates, and commits after each.
+ * or database of each tenant, after those that are their templates, and commits after each.
  *
- * version: what the migration is called; schemas that have it are left out, so the
+ * version: what the migration is called; places that have it are left out, so the
  * same call goes on where an error, a crash or the batch ended it.  sql: statements, run with
- * the caller's rights and the schema and public in search_path; tables without a schema
- * are the tenant's.  on_error: "stop" with the error at the first schema that fails, or "skip"
- * it and warn at the end.  batch: at most so many schemas; NULL for all.  Raises
+ * the caller's rights; in a schema with it and public in search_path, in a database by
+ * a background worker.  on_error: "stop" with the error at the first place that fails, or
+ * "skip" it and warn at the end.  batch: at most so many places; NULL for all.  Raises
  * 22004 and 22023 for arguments, 25001 inside a transaction block, 55000 for a version that was
- * other SQL, and with "stop" 55000 when a schema failed.  Locks one schema at a time against DROP and
- * other calls.  Runs as the caller.
+ * other SQL, and with "stop" 55000 when a place failed.  Locks one schema at a time against
+ * DROP and other calls.  Runs as the caller.
  */
 Datum
 dbpatterns_tenant_migrate(PG_FUNCTION_ARGS)
@@ -258,8 +275,8 @@ dbpatterns_tenant_migrate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value of argument \"batch\": " INT64_FORMAT, most),
-				 errhint("Give how many schemas to migrate, or NULL for all.")));
-	require_own_transaction(fcinfo);
+				 errhint("Give how many places to migrate, or NULL for all.")));
+	dbp_require_own_transaction(fcinfo, "tenant_migrate");
 	dbp_check_version();
 	course.now.version = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	course.now.sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
@@ -281,7 +298,7 @@ dbpatterns_tenant_migrate(PG_FUNCTION_ARGS)
 	if (course.first_error != NULL)
 		ereport(stop ? ERROR : WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("version \"%s\" failed in %d schemas", course.now.version,
+				 errmsg("version \"%s\" failed in %d places", course.now.version,
 						list_length(course.failed)),
 				 errdetail("%s", course.first_error),
 				 errhint("Mend them and make the same call again: it leaves out those that are done.")));
@@ -290,33 +307,72 @@ dbpatterns_tenant_migrate(PG_FUNCTION_ARGS)
 }
 
 /*
+ * tenant_migrate_here(version text, sql text) runs a migration in this database, unless it was
+ * before, and returns whether it did.
+ *
+ * For tenant_migrate, which calls it in the databases of tenants.  Raises 22004 and 22023 for
+ * arguments, 55000 for a version that was other SQL, and what the SQL raises.  Another
+ * call for the same version waits.  Runs as the caller.
+ */
+Datum
+dbpatterns_tenant_migrate_here(PG_FUNCTION_ARGS)
+{
+	Migration	migration = {0};
+	DbpOwnerScope scope;
+	DbpParam	param;
+	bool		due;
+
+	dbp_require_words(fcinfo, 0, "version", "Give the migration a name.");
+	dbp_require_words(fcinfo, 1, "sql", "Give the statements to run.");
+	dbp_check_version();
+	migration.version = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	migration.sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	param = DBP_PARAM(TEXTOID, PG_GETARG_DATUM(0));
+	SPI_connect();
+	require_version(&migration);
+	dbp_tenant_enter_ours(&scope);
+	/* Without the database's name, which is another one in a copy of it. */
+	due = dbp_sql_query("INSERT INTO _dbpatterns.tenant_migration (model, place, version, state)"
+						" VALUES ('here', '', $1, 'done') ON CONFLICT (model, place, version) DO NOTHING",
+						1, &param) > 0;
+	dbp_leave_owner(&scope);
+	if (due)
+		run(migration.sql);
+	SPI_finish();
+	PG_RETURN_BOOL(due);
+}
+
+/*
  * dbp_tenant_inherit_versions writes down that a clone has the versions of its template.
  */
 void
-dbp_tenant_inherit_versions(const char *template, const char *clone)
+dbp_tenant_inherit_versions(const char *model, const char *template, const char *clone)
 {
 	DbpOwnerScope scope;
-	DbpParam	params[2];
+	DbpParam	params[3];
 
 	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(template));
 	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(clone));
+	params[2] = DBP_PARAM(TEXTOID, CStringGetTextDatum(model));
 	dbp_tenant_enter_ours(&scope);
-	dbp_sql_query("INSERT INTO _dbpatterns.tenant_migration (place, version, state, finished_at)"
-				  " SELECT $2::name, version, state, finished_at FROM _dbpatterns.tenant_migration"
-				  " WHERE place = $1::name AND state = 'done' ON CONFLICT DO NOTHING", 2, params);
+	dbp_sql_query("INSERT INTO _dbpatterns.tenant_migration (model, place, version, state, finished_at)"
+				  " SELECT $3, $2::name, version, state, finished_at FROM _dbpatterns.tenant_migration"
+				  " WHERE model = $3 AND place = $1::name AND state = 'done' ON CONFLICT DO NOTHING", 3, params);
 	dbp_leave_owner(&scope);
 }
 
 /*
- * dbp_tenant_forget_versions forgets those of a schema that is gone.
+ * dbp_tenant_forget_versions forgets those of a place that is gone.
  */
 void
-dbp_tenant_forget_versions(const char *place)
+dbp_tenant_forget_versions(const char *model, const char *place)
 {
 	DbpOwnerScope scope;
-	DbpParam	param = DBP_PARAM(TEXTOID, CStringGetTextDatum(place));
+	DbpParam	params[2];
 
+	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(model));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(place));
 	dbp_tenant_enter_ours(&scope);
-	dbp_sql_query("DELETE FROM _dbpatterns.tenant_migration WHERE place = $1::name", 1, &param);
+	dbp_sql_query("DELETE FROM _dbpatterns.tenant_migration WHERE model = $1 AND place = $2::name", 2, params);
 	dbp_leave_owner(&scope);
 }

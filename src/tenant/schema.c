@@ -240,7 +240,7 @@ dbpatterns_tenant_schema_create(PG_FUNCTION_ARGS)
 	LockDatabaseObject(NamespaceRelationId, template, 0, ShareLock);
 	list(params);
 	clone(template, name);
-	dbp_tenant_inherit_versions(NameStr(*PG_GETARG_NAME(1)), name);
+	dbp_tenant_inherit_versions("schema", NameStr(*PG_GETARG_NAME(1)), name);
 	if (PG_GETARG_BOOL(5))
 		dbp_tenant_protect_schema(get_namespace_oid(name, false),
 								  text_to_cstring(PG_GETARG_TEXT_PP(0)));
@@ -399,7 +399,7 @@ dbpatterns_tenant_drop(PG_FUNCTION_ARGS)
 	else
 	{
 		drop_schema(place);
-		dbp_tenant_forget_versions(place);
+		dbp_tenant_forget_versions("schema", place);
 	}
 	dbp_tenant_enter_ours(&scope);
 	dbp_sql_query("DELETE FROM dbpatterns.tenant WHERE id = $1", 1, &param);

@@ -26,6 +26,7 @@
  *	limits.c	limits of their transactions
  *	belongings.c	all that belongs to one
  *	schema.c	tenants that have a schema of their own
+ *	database.c	tenants that have a database of their own
  *	migrate.c	migrations over all of these
  *	clone.c		cloning a schema
  *	clone_read.c	what a schema consists of
@@ -197,8 +198,9 @@ extern void dbp_tenant_clone(Oid original, const char *name);
 extern void dbp_tenant_protect_schema(Oid schema, const char *tenant);
 
 /* ---- migrate.c ---- */
-extern void dbp_tenant_inherit_versions(const char *template, const char *clone);
-extern void dbp_tenant_forget_versions(const char *place);
+extern void dbp_tenant_inherit_versions(const char *model, const char *template,
+										const char *clone);
+extern void dbp_tenant_forget_versions(const char *model, const char *place);
 
 /* ---- life.c ---- */
 extern void dbp_tenant_check_limits(Jsonb *limits);

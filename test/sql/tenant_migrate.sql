@@ -13,7 +13,7 @@ SELECT dbpatterns.tenant_create('of rows');
 -- The template first, then every tenant, suspended ones included.
 SELECT dbpatterns.tenant_suspend('b');
 CALL dbpatterns.tenant_migrate('1', 'ALTER TABLE item ADD name text; CREATE TABLE extra (id int); INSERT INTO item VALUES (1, current_schema)');
-SELECT tenant, schema, tenant_state, version, state, sqlstate, error FROM dbpatterns.tenant_migrations ORDER BY 1 NULLS FIRST;
+SELECT tenant, place, tenant_state, version, state, sqlstate, error FROM dbpatterns.tenant_migrations ORDER BY 1 NULLS FIRST;
 SELECT * FROM a.item UNION ALL SELECT * FROM b.item UNION ALL SELECT * FROM c.item UNION ALL SELECT * FROM "Odd ""d".item UNION ALL SELECT * FROM template.item ORDER BY 2;
 -- New tables are behind the wall, where there is one.
 SELECT c.relnamespace::regnamespace AS schema, c.relrowsecurity FROM pg_class c WHERE c.relname = 'extra' ORDER BY 1::text;
@@ -28,14 +28,14 @@ SELECT tenant, version, state FROM dbpatterns.tenant_migrations WHERE tenant = '
 -- An error stops at its schema; what was done stays, and the rest follows in the next call.
 INSERT INTO b.item VALUES (7, NULL);
 CALL dbpatterns.tenant_migrate('2', 'ALTER TABLE item ALTER name SET NOT NULL');
-SELECT tenant, schema, state, sqlstate, error FROM dbpatterns.tenant_migrations WHERE version = '2' ORDER BY 1 NULLS FIRST;
+SELECT tenant, place, state, sqlstate, error FROM dbpatterns.tenant_migrations WHERE version = '2' ORDER BY 1 NULLS FIRST;
 DELETE FROM b.item WHERE id = 7;
 CALL dbpatterns.tenant_migrate('2', 'ALTER TABLE item ALTER name SET NOT NULL');
 SELECT state, count(*) FROM dbpatterns.tenant_migrations WHERE version = '2' GROUP BY 1;
 -- Or is skipped.
 INSERT INTO b.item VALUES (2, 'x');
 CALL dbpatterns.tenant_migrate('3', 'ALTER TABLE item ADD CHECK (id < 2)', on_error => 'skip');
-SELECT tenant, schema, state, sqlstate, error FROM dbpatterns.tenant_migrations WHERE version = '3' ORDER BY 1 NULLS FIRST;
+SELECT tenant, place, state, sqlstate, error FROM dbpatterns.tenant_migrations WHERE version = '3' ORDER BY 1 NULLS FIRST;
 DELETE FROM b.item WHERE id = 2;
 -- Some at a time.
 CALL dbpatterns.tenant_migrate('4', 'INSERT INTO item VALUES (0, '''')', batch => 2);

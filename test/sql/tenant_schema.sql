@@ -167,7 +167,6 @@ BEGIN;
 SELECT dbpatterns.tenant_set('it''s');
 SELECT n FROM line ORDER BY 1;
 SHOW work_mem;
-EXPLAIN (costs off) SELECT n FROM acme.line WHERE id = 1;
 COMMIT;
 RESET ROLE;
 -- New tables get it later.

@@ -39,11 +39,11 @@ is(sql("SELECT count(*) FROM dbpatterns.progress WHERE operation = 'tenant_migra
 kill 'KILL', $pid;
 $node->poll_query_until('old', "SELECT count(*) = 0 FROM pg_stat_activity WHERE query ~ 'tenant_migrate' AND pid <> pg_backend_pid()")
   or die 'the server does not come back';
-is(sql("SELECT string_agg(schema, ' ' ORDER BY schema) FROM dbpatterns.tenant_migrations WHERE state = 'done'"),
+is(sql("SELECT string_agg(place, ' ' ORDER BY place) FROM dbpatterns.tenant_migrations WHERE state = 'done'"),
 	't1 t2 t3 t4 template', 'what was done is done');
 sql($call);
 is(sql("SELECT count(*), count(*) FILTER (WHERE state = 'done') FROM dbpatterns.tenant_migrations"), '9|9', 'the rest followed');
-is( sql(q{SELECT string_agg((xpath('/row/n/text()', query_to_xml('SELECT count(*) AS n FROM ' || schema || '.item', true, true, '')))[1]::text, ' ')
+is( sql(q{SELECT string_agg((xpath('/row/n/text()', query_to_xml('SELECT count(*) AS n FROM ' || place || '.item', true, true, '')))[1]::text, ' ')
 	FROM dbpatterns.tenant_migrations}),
 	'1 1 1 1 1 1 1 1 1', 'and each schema was migrated once');
 eval { $holder->quit; };
