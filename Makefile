@@ -212,7 +212,8 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	hierarchy_walk hierarchy_graph hierarchy_nested \
 	tenant_context tenant_token tenant_forge tenant_enable tenant_keys \
 	tenant_follow tenant_check tenant_check_reach \
-	tenant_check_remedy tenant_life tenant_schema tenant_migrate core_registry
+	tenant_check_remedy tenant_statements tenant_life tenant_schema \
+	tenant_migrate core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \

@@ -197,7 +197,8 @@ const char *const dbp_clone_rest[] = {
 	" LATERAL (SELECT 'SET STORAGE ' || CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END"
 	"   WHERE a.attstorage <> t.typstorage"
 	"  UNION ALL SELECT 'SET STATISTICS ' || a.attstattarget WHERE a.attstattarget >= 0"
-	"  UNION ALL SELECT 'SET NOT NULL' WHERE a.attnotnull AND NOT a.attislocal"
+	"  UNION ALL SELECT 'SET NOT NULL' WHERE a.attnotnull AND NOT a.attislocal AND NOT EXISTS (SELECT FROM pg_constraint n"
+	"   WHERE n.conrelid = c.oid AND n.contype = 'n' AND n.conkey[1] = a.attnum AND NOT n.conislocal)"
 	"  UNION ALL SELECT format('SET (%s)', string_agg(quote_ident(o.option_name) || '=' || quote_literal(o.option_value), ', '))"
 	"   FROM pg_options_to_table(a.attoptions) o WHERE o.option_name !~ '^pg_' HAVING count(*) > 0) x (word)"
 	" WHERE c.relnamespace = $1 AND c.relkind = ANY ('{r,p}')",

@@ -94,7 +94,7 @@ CREATE FUNCTION t.things(schema name) RETURNS SETOF text LANGUAGE sql SET search
                       a.attidentity, a.attgenerated, a.attstorage, nullif(a.attstattarget, -1), array_to_string(array_remove(a.attoptions, (SELECT o FROM unnest(a.attoptions) o WHERE o ~ '^pg_')), ','), a.attacl, pg_get_expr(d.adbin, d.adrelid))
             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum, n
             WHERE c.relnamespace = n.oid
-        UNION ALL SELECT format('constraint %s of %s: %s %s %s %s', k.conname, k.conrelid::regclass, pg_get_constraintdef(k.oid), k.convalidated, k.conislocal, k.coninhcount) FROM pg_constraint k, n WHERE k.connamespace = n.oid
+        UNION ALL SELECT format('constraint %s of %s: %s %s %s %s', k.conname, k.conrelid::regclass, pg_get_constraintdef(k.oid), k.convalidated, k.conislocal OR k.contype = 'n', k.coninhcount) FROM pg_constraint k, n WHERE k.connamespace = n.oid
         UNION ALL SELECT format('index %s: %s', i.indexrelid::regclass, pg_get_indexdef(i.indexrelid)) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid, n WHERE c.relnamespace = n.oid AND i.indisvalid
         UNION ALL SELECT format('inherits %s: %s %s', c.relname, i.inhparent::regclass, pg_get_expr(c.relpartbound, c.oid)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid, n WHERE c.relnamespace = n.oid
         UNION ALL SELECT format('view %s: %s', c.relname, pg_get_viewdef(c.oid)) FROM pg_class c, n WHERE c.relnamespace = n.oid AND c.relkind IN ('v', 'm')
