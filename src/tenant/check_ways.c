@@ -172,8 +172,43 @@ static const char *const tables[] = {
 	"   JOIN pg_amop o ON o.amopfamily = c.opcfamily AND o.amoplefttype = c.opcintype AND o.amoppurpose = 's'"
 	"   JOIN pg_operator op ON op.oid = o.amopopr JOIN pg_proc p ON p.oid = op.oprcode"
 	"   WHERE c.oid = (i.indclass::oid[])[x.n - 1] AND p.proleakproof)) k"
-	" JOIN pg_class x ON TRUE WHERE x.oid = i.indexrelid AND NOT x.relispartition"
-	" AND i.indrelid = ANY ($1) AND k.n IS NOT NULL ORDER BY 2"
+	" JOIN pg_class x ON TRUE WHERE x.oid = i.indexrelid AND NOT x.relispartition AND k.n IS NOT NULL"
+	" AND (i.indrelid = ANY ($1) OR i.indrelid IN (SELECT c.oid FROM pg_class c WHERE c.relnamespace = ANY ($11)"
+	"  AND c.relkind = ANY ('{r,p}'))) ORDER BY 2"
+};
+
+/* What the wall around the schema of a tenant does not keep back. */
+static const char *const walled[] = {
+	"SELECT 'error', c.oid::regclass, 'no policy protects a materialized view, and others may read it',"
+	" " REVOKE_ALL " FROM unnest($11) w (oid) JOIN pg_class c ON c.relnamespace = w.oid, " GRANTS
+	" WHERE c.relkind = 'm' GROUP BY c.oid ORDER BY 2",
+
+	"SELECT 'error', quote_ident(n.nspname), 'applications may create in the schema, where the tenant''s own would find it',"
+	" format('REVOKE CREATE ON SCHEMA %I FROM %s CASCADE;', n.nspname, string_agg(DISTINCT " ROLE_NAME("a.grantee") ", ', '))"
+	" FROM unnest($11) w (oid) JOIN pg_namespace n ON n.oid = w.oid, aclexplode(n.nspacl) a"
+	" WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner AND (a.grantee = 0"
+	"  OR EXISTS (SELECT FROM unnest($10) r (oid) WHERE pg_has_role(r.oid, a.grantee, 'USAGE')))"
+	" GROUP BY n.nspname ORDER BY 2",
+
+	/* Those of views, too, whoever views read as. */
+	"SELECT 'error', format('%s on %s', quote_ident(r.rulename), c.oid::regclass),"
+	" 'what the rule does, it does with the rights of the owner, whom policies do not keep back',"
+	" format('DROP RULE %I ON %s;', r.rulename, c.oid::regclass)"
+	" FROM unnest($11) w (oid) JOIN pg_class c ON c.relnamespace = w.oid JOIN pg_rewrite r ON r.ev_class = c.oid"
+	" WHERE r.rulename <> '_RETURN' AND pg_get_ruledef(r.oid) !~ ' NOTHING;$' ORDER BY 2",
+
+	"SELECT 'error', p.oid::regprocedure, 'applications may call a function that runs as its owner, whom policies do not keep back',"
+	" format('ALTER ROUTINE %s SECURITY INVOKER;', p.oid::regprocedure)"
+	" FROM unnest($11) w (oid) JOIN pg_proc p ON p.pronamespace = w.oid"
+	" WHERE p.prosecdef AND p.prorettype <> ALL ('{trigger,event_trigger}'::regtype[])"
+	" AND NOT (cardinality($1) > 0 AND " BYPASSES("p.proowner") ")"
+	" AND EXISTS (SELECT FROM unnest($10) r (oid) WHERE has_function_privilege(r.oid, p.oid, 'EXECUTE')) ORDER BY 2",
+
+	"SELECT 'error', c.oid::regclass, 'an application has the rights of the owner, whom policies do not keep back',"
+	" format('ALTER TABLE %s OWNER TO CURRENT_USER;', c.oid::regclass)"
+	" FROM unnest($11) w (oid) JOIN pg_class c ON c.relnamespace = w.oid"
+	" WHERE c.relkind = ANY ('{r,p}')"
+	" AND EXISTS (SELECT FROM unnest($10) r (oid) WHERE pg_has_role(r.oid, c.relowner, 'USAGE')) ORDER BY 2"
 };
 
 /*
@@ -186,4 +221,5 @@ dbp_tenant_find_ways(TenantChecked *checked)
 	dbp_tenant_find(checked, functions, lengthof(functions));
 	dbp_tenant_find(checked, policies, lengthof(policies));
 	dbp_tenant_find(checked, tables, lengthof(tables));
+	dbp_tenant_find(checked, walled, lengthof(walled));
 }

@@ -19,6 +19,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "core/owner.h"
 #include "core/sql.h"
@@ -32,6 +33,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 typedef struct Address
 {
@@ -63,15 +65,35 @@ typedef struct Clone
 	Object	   *objects;
 	int			nobjects;
 	int			room;
-	List	   *commands;
+	List	   *making;			/* places of objects, each needed by the one
+								 * before */
+	List	   *definitions;	/* commands */
+	List	   *late;
+	List	   *rights;
 	MemoryContext cxt;
 } Clone;
 
 static void
-set_path(const char *schema)
+set_for_now(const char *name, const char *value)
 {
-	(void) set_config_option("search_path", psprintf("%s, pg_temp", quote_identifier(schema)),
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+							 false);
+}
+
+/*
+ * enter_schema lets names mean what they do in a schema, and values be written in a way that
+ * loses nothing.
+ */
+static void
+enter_schema(const char *schema)
+{
+	set_for_now("search_path", psprintf("%s, pg_temp", quote_identifier(schema)));
+	set_for_now("datestyle", "ISO");
+	set_for_now("intervalstyle", "postgres");
+	set_for_now("extra_float_digits", "1");
+	set_for_now("array_nulls", "on");
+	set_for_now("transform_null_equals", "off");
+	set_for_now("check_function_bodies", "off");
 }
 
 /*
@@ -90,7 +112,7 @@ read_rows(Clone *clone, const char *sql)
 	values[1] = CStringGetTextDatum(clone->name);
 	portal = SPI_cursor_open_with_args(NULL, sql, 2, types, values, NULL, true, 0);
 	nestlevel = NewGUCNestLevel();
-	set_path(get_namespace_name(clone->original));
+	enter_schema(get_namespace_name(clone->original));
 	SPI_cursor_fetch(portal, true, LONG_MAX);
 	AtEOXact_GUC(false, nestlevel);
 	SPI_cursor_close(portal);
@@ -206,6 +228,26 @@ describe(const Object *object)
 }
 
 /*
+ * describe_circle describes the objects that are being made, from one on that needs itself.
+ */
+static char *
+describe_circle(const Clone *clone, const Object *object)
+{
+	StringInfoData out;
+	ListCell   *lc;
+
+	initStringInfo(&out);
+	foreach(lc, clone->making)
+	{
+		const Object *member = &clone->objects[lfirst_int(lc)];
+
+		if (out.len > 0 || member == object)
+			appendStringInfo(&out, "%s%s", out.len > 0 ? "\n" : "", describe(member));
+	}
+	return out.data;
+}
+
+/*
  * make puts the commands of an object, and before them those of what it needs, into the
  * list.  Raises 0A000 for objects that need each other.
  */
@@ -221,12 +263,15 @@ make(Clone *clone, Object *object)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s needs itself through other objects", describe(object)),
+				 errdetail("%s", describe_circle(clone, object)),
 				 errhint("Break the circle in the template.")));
 	object->making = true;
+	clone->making = lappend_int(clone->making, object - clone->objects);
 	foreach(lc, object->needs)
 		make(clone, &clone->objects[lfirst_int(lc)]);
+	clone->making = list_delete_last(clone->making);
 	object->made = true;
-	clone->commands = lappend(clone->commands, object->command);
+	clone->definitions = lappend(clone->definitions, object->command);
 }
 
 static int
@@ -240,8 +285,8 @@ by_oid(const void *a, const void *b)
 	return x->address.classid < y->address.classid ? -1 : x->address.classid > y->address.classid;
 }
 
-static void
-read_list(Clone *clone, const char *const *list)
+static List *
+read_list(Clone *clone, List *commands, const char *const *list)
 {
 	for (; *list != NULL; list++)
 	{
@@ -250,9 +295,10 @@ read_list(Clone *clone, const char *const *list)
 		MemoryContext oldcxt = MemoryContextSwitchTo(clone->cxt);
 
 		for (uint64 i = 0; i < rows; i++)
-			clone->commands = lappend(clone->commands, dbp_sql_text(i, 2));
+			commands = lappend(commands, dbp_sql_text(i, 2));
 		MemoryContextSwitchTo(oldcxt);
 	}
+	return commands;
 }
 
 /*
@@ -278,8 +324,9 @@ read_commands(Clone *clone)
 	read_needs(clone);
 	for (int i = 0; i < clone->nobjects; i++)
 		make(clone, &clone->objects[i]);
-	read_list(clone, dbp_clone_rest);
-	read_list(clone, dbp_clone_rights);
+	clone->definitions = read_list(clone, clone->definitions, dbp_clone_rest);
+	clone->late = read_list(clone, NIL, dbp_clone_late);
+	clone->rights = read_list(clone, NIL, dbp_clone_rights);
 }
 
 static char *
@@ -345,33 +392,90 @@ require_separate(Clone *clone)
 				 errhint("Objects that have the name of a system object cannot be told from it; give them other names.")));
 }
 
+/*
+ * require_unnamed raises 0A000 for an expression with a string that names an object of the
+ * original, which nothing depends on, but a clone would use.
+ */
+static void
+require_unnamed(Clone *clone)
+{
+	DbpParam	params[2];
+	uint64		rows;
+
+	params[0] = DBP_PARAM(OIDOID, ObjectIdGetDatum(clone->original));
+	params[1] = dbp_texts_param(list_concat_copy(clone->definitions, clone->late));
+	rows = dbp_sql_query(dbp_clone_named, 2, params);
+	if (rows > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("schema \"%s\" cannot be cloned: strings name it",
+						get_namespace_name(clone->original)),
+				 errdetail("%s", lines_of_result(rows)),
+				 errhint("Name objects without the schema, and cast strings to regclass.")));
+}
+
+/*
+ * lock_relations keeps the relations of the original as they are.  Those that came while it
+ * waited are locked, too.
+ */
 static void
 lock_relations(Clone *clone)
 {
-	DbpParam	param = DBP_PARAM(OIDOID, ObjectIdGetDatum(clone->original));
-	uint64		rows = dbp_sql_query("SELECT c.oid FROM pg_class c WHERE c.relnamespace = $1"
-									 " AND c.relkind = ANY ('{r,p,v,m,S}') ORDER BY 1", 1, &param);
+	List	   *locked = NIL;
+	uint64		rows;
 
-	for (uint64 i = 0; i < rows; i++)
-		LockRelationOid(DatumGetObjectId(dbp_sql_value(i, 0, NULL)), AccessShareLock);
+	do
+	{
+		DbpParam	params[2];
+
+		params[0] = DBP_PARAM(OIDOID, ObjectIdGetDatum(clone->original));
+		params[1] = dbp_oids_param(locked);
+		rows = dbp_sql_query_latest("SELECT c.oid FROM pg_class c WHERE c.relnamespace = $1"
+									" AND c.relkind = ANY ('{r,p,v,m,S}') AND c.oid <> ALL ($2) ORDER BY 1",
+									2, params);
+		for (uint64 i = 0; i < rows; i++)
+		{
+			Oid			relid = DatumGetObjectId(dbp_sql_value(i, 0, NULL));
+
+			LockRelationOid(relid, AccessShareLock);
+			locked = lappend_oid(locked, relid);
+		}
+	} while (rows > 0);
 }
 
 static void
-run_commands(Clone *clone)
+run(Clone *clone, List *commands)
 {
 	int			nestlevel = NewGUCNestLevel();
 	ListCell   *lc;
 
-	dbp_sql_command("CREATE SCHEMA %s", quote_identifier(clone->name));
-	set_path(clone->name);
-	(void) set_config_option("check_function_bodies", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	foreach(lc, clone->commands)
+	enter_schema(clone->name);
+	foreach(lc, commands)
 	{
 		CHECK_FOR_INTERRUPTS();
 		dbp_sql_command("%s", (char *) lfirst(lc));
 	}
 	AtEOXact_GUC(false, nestlevel);
+}
+
+/*
+ * choose_maker returns who makes the objects: for a superuser, the owner of the original,
+ * whose functions may be called.
+ */
+static Oid
+choose_maker(Oid original)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(original));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("the template has been dropped"),
+				 errhint("Name another schema.")));
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return superuser() && !superuser_arg(owner) ? owner : GetUserId();
 }
 
 /*
@@ -383,11 +487,27 @@ void
 dbp_tenant_clone(Oid original, const char *name)
 {
 	Clone		clone = {original, name};
+	DbpOwnerScope scope;
+	Oid			maker;
 
 	clone.cxt = CurrentMemoryContext;
 	lock_relations(&clone);
+	maker = choose_maker(original);
+	/* Definitions may have changed while we waited, for whatever snapshot. */
+	PushActiveSnapshot(GetLatestSnapshot());
 	require_clonable(&clone);
+	dbp_sql_command("CREATE SCHEMA %s AUTHORIZATION %s", quote_identifier(name),
+					quote_identifier(GetUserNameFromId(maker, false)));
+	if (maker == GetUserId())
+		dbp_enter_caller(&scope);
+	else
+		dbp_enter_owner(&scope, maker);
 	read_commands(&clone);
-	run_commands(&clone);
+	PopActiveSnapshot();
+	require_unnamed(&clone);
+	run(&clone, clone.definitions);
+	dbp_leave_owner(&scope);
+	run(&clone, clone.late);
+	run(&clone, clone.rights);
 	require_separate(&clone);
 }

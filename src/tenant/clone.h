@@ -19,10 +19,12 @@
 extern const char *const dbp_clone_objects[];
 extern const char *const dbp_clone_aliases;
 extern const char *const dbp_clone_rest[];
+extern const char *const dbp_clone_late[];
 
 /* ---- clone_rights.c ---- */
 extern const char *const dbp_clone_rights[];
 extern const char *const dbp_clone_refused;
+extern const char *const dbp_clone_named;
 extern const char *const dbp_clone_left_over;
 
 #endif							/* DBP_TENANT_CLONE_H */

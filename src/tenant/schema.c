@@ -6,8 +6,8 @@
  * One role of an application usually serves all of them, with USAGE on every schema, so
  * search_path alone keeps nobody out.  Therefore each table of such a schema has a
  * policy that compares the tenant of the transaction with the one the schema is of: a
- * condition without columns, which the executor asks once in a query.  That is the
- * wall.
+ * condition without columns, whose tenant the executor asks for once in a query.  That is
+ * the wall.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -169,6 +169,31 @@ list(const DbpParam *params)
 }
 
 /*
+ * warn_of_gaps says what the wall of a schema does not keep back.
+ */
+static void
+warn_of_gaps(const char *schema)
+{
+	DbpParam	param = DBP_PARAM(NAMEOID, DirectFunctionCall1(namein, CStringGetDatum(schema)));
+	StringInfoData list;
+	DbpOwnerScope scope;
+	uint64		rows;
+
+	dbp_tenant_enter_ours(&scope);
+	rows = dbp_sql_query("SELECT object, problem FROM dbpatterns.tenant_check(schema => $1)"
+						 " WHERE severity = 'error' ORDER BY 1, 2", 1, &param);
+	dbp_leave_owner(&scope);
+	initStringInfo(&list);
+	for (uint64 i = 0; i < Min(rows, 10); i++)
+		appendStringInfo(&list, "%s%s: %s", i > 0 ? "\n" : "", dbp_sql_text(i, 0), dbp_sql_text(i, 1));
+	if (rows > 0)
+		ereport(WARNING,
+				(errmsg("the wall around schema \"%s\" has gaps", schema),
+				 errdetail("%s", list.data),
+				 errhint("dbpatterns.tenant_check() has all of them, with remedies.")));
+}
+
+/*
  * choose_name returns the name of a new schema.
  */
 static char *
@@ -242,8 +267,11 @@ dbpatterns_tenant_schema_create(PG_FUNCTION_ARGS)
 	clone(template, name);
 	dbp_tenant_inherit_versions("schema", NameStr(*PG_GETARG_NAME(1)), name);
 	if (PG_GETARG_BOOL(5))
+	{
 		dbp_tenant_protect_schema(get_namespace_oid(name, false),
 								  text_to_cstring(PG_GETARG_TEXT_PP(0)));
+		warn_of_gaps(name);
+	}
 	SPI_finish();
 	PG_RETURN_DATUM(DirectFunctionCall1(namein, CStringGetDatum(name)));
 }
@@ -340,14 +368,19 @@ require_gone(FunctionCallInfo fcinfo)
 }
 
 /*
- * drop_schema drops a schema with all that is in it, but nothing of others.
+ * drop_schema drops a schema with all that is in it, but nothing of others: neither what depends
+ * on it nor partitions that are elsewhere.
  */
 static void
 drop_schema(const char *schema)
 {
-	DbpParam	param = DBP_PARAM(OIDOID, ObjectIdGetDatum(get_namespace_oid(schema, false)));
+	Oid			oid = get_namespace_oid(schema, true);
+	DbpParam	param = DBP_PARAM(OIDOID, ObjectIdGetDatum(oid));
 	DbpOwnerScope scope;
 
+	/* Dropped by hand. */
+	if (!OidIsValid(oid))
+		return;
 	dbp_enter_caller(&scope);
 	if (dbp_sql_query("WITH RECURSIVE m (classid, objid) AS (SELECT d.classid, d.objid FROM pg_depend d"
 					  "  WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1"
@@ -355,7 +388,10 @@ drop_schema(const char *schema)
 					  "  WHERE d.deptype = ANY ('{a,i,P,S}'))"
 					  " SELECT pg_describe_object(d.classid, d.objid, 0) FROM m JOIN pg_depend d"
 					  "  ON d.refclassid = m.classid AND d.refobjid = m.objid AND d.deptype = 'n'"
-					  " WHERE (d.classid, d.objid) NOT IN (SELECT m.classid, m.objid FROM m) ORDER BY 1", 1, &param) > 0)
+					  " WHERE (d.classid, d.objid) NOT IN (SELECT m.classid, m.objid FROM m)"
+					  " UNION SELECT pg_describe_object(m.classid, m.objid, 0) FROM m JOIN pg_class c ON c.oid = m.objid"
+					  "  WHERE m.classid = 'pg_class'::regclass AND c.relnamespace <> $1 AND c.relkind <> ALL ('{t,i}')"
+					  " ORDER BY 1", 1, &param) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("%s depends on schema \"%s\"", dbp_sql_text(0, 0), schema),
