@@ -149,6 +149,8 @@ find_schema_first(const char *schema)
 	char	   *path = psprintf("%s%s%s", quote_identifier(schema),
 								namespace_search_path[0] != '\0' ? ", " : "", namespace_search_path);
 
+	/* Otherwise names would mean what they do in other schemas. */
+	(void) get_namespace_oid(schema, false);
 	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
 							 true, 0, false);
 }

@@ -48,8 +48,11 @@ SET search_path = '';
 CALL dbpatterns.tenant_migrate('5', 'SET LOCAL search_path = nowhere');
 SHOW search_path;
 SET search_path = t;
--- A schema that is gone is a failure, until the tenant is dropped.
+-- A schema that is gone is a failure, until the tenant is dropped; nor can the tenant begin.
 DROP SCHEMA c CASCADE;
+BEGIN;
+SELECT dbpatterns.tenant_set('c');
+ROLLBACK;
 CALL dbpatterns.tenant_migrate('6', 'SELECT 1', on_error => 'skip');
 SELECT tenant, state, sqlstate FROM dbpatterns.tenant_migrations WHERE version = '6' AND state <> 'done';
 
