@@ -39,6 +39,7 @@ PG_FUNCTION_INFO_V1(dbpatterns_tenant_challenge);
 #define LONGEST_VALID	(INT64CONST(3600) * USECS_PER_SEC)
 #define CLOCK_SKEW		(INT64CONST(60) * USECS_PER_SEC)
 #define CHALLENGE_BYTES	18
+#define HEADER_KEPT		256		/* characters, at most */
 
 /* What this session's next token must answer; empty: nothing was asked. */
 static char challenge[CHALLENGE_BYTES / 3 * 4 + 1];
@@ -78,7 +79,7 @@ dbp_tenant_decode(const char *data, int length, int *decoded)
 	{
 		char		c = i < length ? data[i] : '=';
 
-		if (i < length && strchr("+/=", c) != NULL)
+		if (i < length && (c == '+' || c == '/' || c == '='))
 			return NULL;
 		out[i] = c == '-' ? '+' : c == '_' ? '/' : c;
 	}
@@ -109,10 +110,11 @@ refuse_claim(const char *why, const char *hint)
 }
 
 /*
- * parse returns a part of a token, a JSON object in base64url.
+ * parse returns a part of a token, a JSON object in base64url, and what it was
+ * parsed from.
  */
 static Jsonb *
-parse(const char *part, int length)
+parse(const char *part, int length, char **source)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	Jsonb	   *volatile json = NULL;
@@ -123,9 +125,8 @@ parse(const char *part, int length)
 		refuse_token();
 	PG_TRY();
 	{
-		char	   *text = pg_any_to_server((char *) bytes, decoded, PG_UTF8);
-
-		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		*source = pg_any_to_server((char *) bytes, decoded, PG_UTF8);
+		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(*source)));
 	}
 	PG_CATCH();
 	{
@@ -260,6 +261,39 @@ dbp_tenant_sign(const TenantKey *key, const char *text, int length, uint8 *mac)
 }
 
 /*
+ * key_id returns the name of the key that a header names, NULL if it is not one of a
+ * token that we take.  Applications send the same header all the time, so the last one is
+ * kept with what it says.
+ */
+static const char *
+key_id(const char *header, int length)
+{
+	static char last[HEADER_KEPT];
+	static int	last_length = 0;
+	static char last_kid[HEADER_KEPT];
+	JsonbValue	room;
+	Jsonb	   *json;
+	char	   *source;
+	char	   *alg;
+	char	   *kid;
+
+	if (length == last_length && memcmp(header, last, length) == 0)
+		return last_kid;
+	json = parse(header, length, &source);
+	alg = get_string(json, "alg", &room);
+	kid = get_string(json, "kid", &room);
+	if (alg == NULL || kid == NULL || strcmp(alg, "HS256") != 0)
+		return NULL;
+	if (length > 0 && length <= HEADER_KEPT && strlen(kid) < HEADER_KEPT)
+	{
+		strcpy(last_kid, kid);
+		memcpy(last, header, length);
+		last_length = length;
+	}
+	return kid;
+}
+
+/*
  * require_signature checks the signature of a token, and copies it to mac.  The
  * key is the one that the header names; the method is always the same, whatever
  * the header names.
@@ -267,16 +301,12 @@ dbp_tenant_sign(const TenantKey *key, const char *text, int length, uint8 *mac)
 static void
 require_signature(const char *token, const char *payload, const char *end, int length, uint8 *mac)
 {
-	Jsonb	   *header = parse(token, payload - token - 1);
-	JsonbValue	room;
-	char	   *alg = get_string(header, "alg", &room);
-	char	   *kid = get_string(header, "kid", &room);
+	const char *kid = key_id(token, payload - token - 1);
 	const TenantKey *key = kid == NULL ? NULL : dbp_tenant_key(kid);
 	int			decoded;
 	uint8	   *given = dbp_tenant_decode(end + 1, length - (end + 1 - token), &decoded);
 
-	if (alg == NULL || strcmp(alg, "HS256") != 0 || key == NULL ||
-		given == NULL || decoded != TENANT_MAC_SIZE)
+	if (key == NULL || given == NULL || decoded != TENANT_MAC_SIZE)
 		refuse_token();
 	dbp_tenant_sign(key, token, end - token, mac);
 	if (!same(mac, given, TENANT_MAC_SIZE))
@@ -337,7 +367,7 @@ dbp_tenant_verify(const char *token, int length)
 	payload++;
 	require_signature(token, payload, end, length, mac);
 
-	json = parse(payload, end - payload);
+	json = parse(payload, end - payload, &claims->claims);
 	require_audience(json);
 	issued = get_time(json, "iat", DT_NOBEGIN);
 	expires = get_time(json, "exp", DT_NOBEGIN);
@@ -352,7 +382,6 @@ dbp_tenant_verify(const char *token, int length)
 	if (claims->tenant == NULL || claims->tenant[0] == '\0')
 		refuse_claim("names no tenant", "Its claim tenant must be a string or a number.");
 	use_once(json, mac, issued, expires);
-	claims->claims = JsonbToCString(NULL, &json->root, VARSIZE(json));
 	return claims;
 }
 
