@@ -148,6 +148,7 @@ OBJS = \
 	src/tenant/context.o \
 	src/tenant/database.o \
 	src/tenant/enable.o \
+	src/tenant/export.o \
 	src/tenant/follow.o \
 	src/tenant/keys.o \
 	src/tenant/life.o \
@@ -155,6 +156,7 @@ OBJS = \
 	src/tenant/migrate.o \
 	src/tenant/mint.o \
 	src/tenant/policy.o \
+	src/tenant/purge.o \
 	src/tenant/residue.o \
 	src/tenant/rights.o \
 	src/tenant/schema.o \

@@ -24,7 +24,9 @@
  *	life.c		tenants
  *	admit.c		which of them may have a context
  *	limits.c	limits of their transactions
- *	belongings.c	all that belongs to one
+ *	belongings.c	all that belongs to one, found and counted
+ *	purge.c		deleted
+ *	export.c	and taken along
  *	schema.c	tenants that have a schema of their own
  *	database.c	tenants that have a database of their own
  *	migrate.c	migrations over all of these
