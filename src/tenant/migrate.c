@@ -53,7 +53,9 @@ typedef struct Migration
 /* A call. */
 typedef struct Course
 {
-	Migration	now;
+	char	   *version;
+	char	   *sql;
+	List	   *places;			/* Migrations to come */
 	List	   *failed;			/* places, each behind its model */
 	char	   *first_error;
 	MemoryContext cxt;			/* outlives transactions */
@@ -64,13 +66,13 @@ typedef struct Course
  * else before, and some schema has that.
  */
 static void
-require_version(const Migration *migration)
+require_version(const char *version, const char *sql)
 {
 	DbpOwnerScope scope;
 	DbpParam	params[2];
 
-	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(migration->version));
-	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(migration->sql));
+	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(version));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(sql));
 	dbp_tenant_enter_ours(&scope);
 	dbp_sql_query("INSERT INTO _dbpatterns.tenant_version (version, sql) VALUES ($1, $2)"
 				  " ON CONFLICT (version) DO UPDATE SET sql = excluded.sql WHERE NOT EXISTS ("
@@ -80,43 +82,48 @@ require_version(const Migration *migration)
 							 2, params) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("version \"%s\" is another migration", migration->version),
+				 errmsg("version \"%s\" is another migration", version),
 				 errdetail("Some places have it already."),
 				 errhint("Give a new version; what it was, _dbpatterns.tenant_version has.")));
 	dbp_leave_owner(&scope);
 }
 
 /*
- * next_place finds the next place to migrate: templates first, then tenants by id.
+ * read_places reads which places are to be migrated next: templates first, then tenants by
+ * id.
  */
-static bool
-next_place(Course *course)
+static void
+read_places(Course *course)
 {
 	DbpOwnerScope scope;
 	DbpParam	params[2];
 	MemoryContext oldcxt;
-	bool		found;
+	uint64		rows;
 
-	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(course->now.version));
+	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(course->version));
 	params[1] = dbp_texts_param(course->failed);
 	dbp_tenant_enter_ours(&scope);
-	found = dbp_sql_query_latest("SELECT m.place, m.tenant, t.wall, m.model FROM dbpatterns.tenant_migrations m"
-								 " LEFT JOIN dbpatterns.tenant t ON t.id = m.tenant"
-								 " WHERE m.version = $1 AND m.state <> 'done' AND m.tenant_state <> 'deleting'"
-								 " AND m.model || ' ' || m.place <> ALL ($2)"
-								 " ORDER BY m.tenant NULLS FIRST, m.model, m.place LIMIT 1",
-								 2, params) > 0;
-	if (found)
+	rows = dbp_sql_query_latest("SELECT m.model, m.place, m.tenant, t.wall FROM dbpatterns.tenant_migrations m"
+								" LEFT JOIN dbpatterns.tenant t ON t.id = m.tenant"
+								" WHERE m.version = $1 AND m.state <> 'done' AND m.tenant_state <> 'deleting'"
+								" AND m.model || ' ' || m.place <> ALL ($2)"
+								" ORDER BY m.tenant NULLS FIRST, m.model, m.place LIMIT 1000",
+								2, params);
+	oldcxt = MemoryContextSwitchTo(course->cxt);
+	for (uint64 i = 0; i < rows; i++)
 	{
-		oldcxt = MemoryContextSwitchTo(course->cxt);
-		course->now.place = dbp_sql_text(0, 0);
-		course->now.tenant = dbp_sql_text(0, 1);
-		course->now.model = dbp_sql_text(0, 3);
-		course->now.wall = course->now.tenant != NULL && DatumGetBool(dbp_sql_value(0, 2, NULL));
-		MemoryContextSwitchTo(oldcxt);
+		Migration  *migration = palloc(sizeof(Migration));
+
+		migration->version = course->version;
+		migration->sql = course->sql;
+		migration->model = dbp_sql_text(i, 0);
+		migration->place = dbp_sql_text(i, 1);
+		migration->tenant = dbp_sql_text(i, 2);
+		migration->wall = migration->tenant != NULL && DatumGetBool(dbp_sql_value(i, 3, NULL));
+		course->places = lappend(course->places, migration);
 	}
+	MemoryContextSwitchTo(oldcxt);
 	dbp_leave_owner(&scope);
-	return found;
 }
 
 /*
@@ -221,29 +228,53 @@ migrate(void *arg)
 	write_down(migration, NULL);
 }
 
+static void
+note_failure(Course *course, const Migration *migration, const ErrorData *error)
+{
+	MemoryContext oldcxt = MemoryContextSwitchTo(course->cxt);
+
+	course->failed = lappend(course->failed, psprintf("%s %s", migration->model, migration->place));
+	if (course->first_error == NULL)
+		course->first_error = psprintf("%s: %s", migration->place, error->message);
+	MemoryContextSwitchTo(oldcxt);
+}
+
 /*
- * migrate_next migrates the next place, and returns false if there is none.
+ * migrate_place migrates a place, unless another call has done so meanwhile.
  */
-static bool
-migrate_next(Course *course, bool stop)
+static void
+migrate_place(Course *course, Migration *migration)
 {
 	ErrorData  *error;
-	MemoryContext oldcxt;
 
-	if (!next_place(course))
-		return false;
-	if (strcmp(course->now.model, "schema") == 0 && !is_due(&course->now))
-		return true;
-	error = dbp_attempt(migrate, &course->now, true);
+	if (strcmp(migration->model, "schema") == 0 && !is_due(migration))
+		return;
+	error = dbp_attempt(migrate, migration, true);
 	if (error == NULL)
-		return true;
-	write_down(&course->now, error);
-	oldcxt = MemoryContextSwitchTo(course->cxt);
-	course->failed = lappend(course->failed, psprintf("%s %s", course->now.model, course->now.place));
-	if (course->first_error == NULL)
-		course->first_error = psprintf("%s: %s", course->now.place, error->message);
-	MemoryContextSwitchTo(oldcxt);
-	return !stop;
+		return;
+	write_down(migration, error);
+	note_failure(course, migration, error);
+}
+
+/*
+ * migrate_next migrates the next place, and returns false if there is none.  What that takes
+ * of memory goes with the inner connection.
+ */
+static bool
+migrate_next(Course *course)
+{
+	SPI_connect();
+	if (course->places == NIL)
+		read_places(course);
+	if (course->places == NIL)
+	{
+		SPI_finish();
+		return false;
+	}
+	migrate_place(course, linitial(course->places));
+	course->places = list_delete_first(course->places);
+	SPI_finish();
+	return true;
 }
 
 /*
@@ -278,15 +309,15 @@ dbpatterns_tenant_migrate(PG_FUNCTION_ARGS)
 				 errhint("Give how many places to migrate, or NULL for all.")));
 	dbp_require_own_transaction(fcinfo, "tenant_migrate");
 	dbp_check_version();
-	course.now.version = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	course.now.sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	course.version = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	course.sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	course.cxt = CurrentMemoryContext;
-	require_version(&course.now);
-	dbp_progress_start("tenant_migrate", course.now.version, -1);
+	require_version(course.version, course.sql);
+	dbp_progress_start("tenant_migrate", course.version, -1);
 	SPI_commit();
 	EnsurePortalSnapshotExists();
-	while (done < most && migrate_next(&course, stop))
+	while (done < most && !(stop && course.failed != NIL) && migrate_next(&course))
 	{
 		dbp_progress_update(++done);
 		SPI_commit();
@@ -298,7 +329,7 @@ dbpatterns_tenant_migrate(PG_FUNCTION_ARGS)
 	if (course.first_error != NULL)
 		ereport(stop ? ERROR : WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("version \"%s\" failed in %d places", course.now.version,
+				 errmsg("version \"%s\" failed in %d places", course.version,
 						list_length(course.failed)),
 				 errdetail("%s", course.first_error),
 				 errhint("Mend them and make the same call again: it leaves out those that are done.")));
@@ -317,7 +348,7 @@ dbpatterns_tenant_migrate(PG_FUNCTION_ARGS)
 Datum
 dbpatterns_tenant_migrate_here(PG_FUNCTION_ARGS)
 {
-	Migration	migration = {0};
+	char	   *sql;
 	DbpOwnerScope scope;
 	DbpParam	param;
 	bool		due;
@@ -325,11 +356,10 @@ dbpatterns_tenant_migrate_here(PG_FUNCTION_ARGS)
 	dbp_require_words(fcinfo, 0, "version", "Give the migration a name.");
 	dbp_require_words(fcinfo, 1, "sql", "Give the statements to run.");
 	dbp_check_version();
-	migration.version = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	migration.sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	param = DBP_PARAM(TEXTOID, PG_GETARG_DATUM(0));
 	SPI_connect();
-	require_version(&migration);
+	require_version(text_to_cstring(PG_GETARG_TEXT_PP(0)), sql);
 	dbp_tenant_enter_ours(&scope);
 	/* Without the database's name, which is another one in a copy of it. */
 	due = dbp_sql_query("INSERT INTO _dbpatterns.tenant_migration (model, place, version, state)"
@@ -337,7 +367,7 @@ dbpatterns_tenant_migrate_here(PG_FUNCTION_ARGS)
 						1, &param) > 0;
 	dbp_leave_owner(&scope);
 	if (due)
-		run(migration.sql);
+		run(sql);
 	SPI_finish();
 	PG_RETURN_BOOL(due);
 }
