@@ -231,8 +231,9 @@ find_columns_of(Touched *touched, Oid type, MemoryContext cxt)
 static void
 look_at_commands(Touched *touched, MemoryContext cxt)
 {
-	uint64		rows = dbp_sql_query("SELECT command FROM pg_catalog.pg_event_trigger_ddl_commands()"
-									 " WHERE NOT in_extension", 0, NULL);
+	static SPIPlanPtr plan = NULL;
+	uint64		rows = dbp_sql_query_kept("SELECT command FROM pg_catalog.pg_event_trigger_ddl_commands()"
+										  " WHERE NOT in_extension", &plan);
 	MemoryContext oldcxt = MemoryContextSwitchTo(cxt);
 	ListCell   *lc;
 
@@ -259,33 +260,34 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 {
 	EventTriggerData *data = event_data(fcinfo);
 	const char *command = GetCommandTagName(data->tag);
+	static SPIPlanPtr plan = NULL;
 	MemoryContext caller_cxt = CurrentMemoryContext;
 	Touched		touched = {0};
 	uint64		rows;
 	ListCell   *lc;
 
 	SPI_connect();
-	rows = dbp_sql_query("SELECT c.oid FROM pg_catalog.pg_event_trigger_ddl_commands() d"
-						 " JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid"
-						 " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-						 " AND c.relkind OPERATOR(pg_catalog.<>) ALL ('{i,I}'::pg_catalog.\"char\"[])"
-						 " AND NOT d.in_extension"
-						 " UNION "
-						 "SELECT c.oid FROM pg_catalog.pg_event_trigger_ddl_commands() n"
-						 " JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.objid"
-						 " WHERE n.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass"
-						 " AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[])"
-						 " UNION "
-						 "SELECT t.tgrelid FROM pg_catalog.pg_event_trigger_ddl_commands() d"
-						 " JOIN pg_catalog.pg_trigger t ON t.oid OPERATOR(pg_catalog.=) d.objid"
-						 " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
-						 " AND NOT d.in_extension"
-						 " UNION "
-						 "SELECT p.polrelid FROM pg_catalog.pg_event_trigger_ddl_commands() d"
-						 " JOIN pg_catalog.pg_policy p ON p.oid OPERATOR(pg_catalog.=) d.objid"
-						 " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass"
-						 " AND NOT d.in_extension"
-						 " ORDER BY 1", 0, NULL);
+	rows = dbp_sql_query_kept("SELECT c.oid FROM pg_catalog.pg_event_trigger_ddl_commands() d"
+							  " JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid"
+							  " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+							  " AND c.relkind OPERATOR(pg_catalog.<>) ALL ('{i,I}'::pg_catalog.\"char\"[])"
+							  " AND NOT d.in_extension"
+							  " UNION "
+							  "SELECT c.oid FROM pg_catalog.pg_event_trigger_ddl_commands() n"
+							  " JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.objid"
+							  " WHERE n.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass"
+							  " AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[])"
+							  " UNION "
+							  "SELECT t.tgrelid FROM pg_catalog.pg_event_trigger_ddl_commands() d"
+							  " JOIN pg_catalog.pg_trigger t ON t.oid OPERATOR(pg_catalog.=) d.objid"
+							  " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
+							  " AND NOT d.in_extension"
+							  " UNION "
+							  "SELECT p.polrelid FROM pg_catalog.pg_event_trigger_ddl_commands() d"
+							  " JOIN pg_catalog.pg_policy p ON p.oid OPERATOR(pg_catalog.=) d.objid"
+							  " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass"
+							  " AND NOT d.in_extension"
+							  " ORDER BY 1", &plan);
 	for (uint64 i = 0; i < rows; i++)
 	{
 		MemoryContext oldcxt = MemoryContextSwitchTo(caller_cxt);
@@ -331,17 +333,18 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 Datum
 dbpatterns_on_sql_drop(PG_FUNCTION_ARGS)
 {
+	static SPIPlanPtr plan = NULL;
 	MemoryContext caller_cxt = CurrentMemoryContext;
 	List	   *dropped = NIL;
 	uint64		rows;
 
 	(void) event_data(fcinfo);
 	SPI_connect();
-	rows = dbp_sql_query("SELECT classid, objid, object_identity,"
-						 " address_names[1], address_names[2]"
-						 " FROM pg_catalog.pg_event_trigger_dropped_objects()"
-						 " WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,foreign table,trigger,policy}'::pg_catalog.text[])",
-						 0, NULL);
+	rows = dbp_sql_query_kept("SELECT classid, objid, object_identity,"
+							  " address_names[1], address_names[2]"
+							  " FROM pg_catalog.pg_event_trigger_dropped_objects()"
+							  " WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,foreign table,trigger,policy}'::pg_catalog.text[])",
+							  &plan);
 	for (uint64 i = 0; i < rows; i++)
 	{
 		MemoryContext oldcxt = MemoryContextSwitchTo(caller_cxt);

@@ -147,6 +147,28 @@ dbp_sql_query(const char *sql, int nparams, const DbpParam *params)
 }
 
 /*
+ * dbp_sql_query_kept is dbp_sql_query for a query over catalogs, without parameters, whose
+ * plan is kept in *plan.
+ */
+uint64
+dbp_sql_query_kept(const char *sql, SPIPlanPtr *plan)
+{
+	int			rc;
+
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	made = dbp_sql_prepare(sql, 0, NULL, 0);
+
+		SPI_keepplan(made);
+		*plan = made;
+	}
+	rc = SPI_execute_plan(*plan, NULL, NULL, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI failed for \"%s\": %s", sql, SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
  * dbp_sql_query_latest sees all that is committed now, whatever snapshot the
  * transaction has; for catalogs of ours, as the server does for its own.
  */

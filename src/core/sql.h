@@ -33,6 +33,7 @@ extern DbpParam dbp_texts_param(List *strings);
 extern DbpParam dbp_oids_param(List *oids);
 extern void dbp_sql_command(const char *format,...) pg_attribute_printf(1, 2);
 extern uint64 dbp_sql_query(const char *sql, int nparams, const DbpParam *params);
+extern uint64 dbp_sql_query_kept(const char *sql, SPIPlanPtr *plan);
 extern uint64 dbp_sql_query_latest(const char *sql, int nparams,
 								   const DbpParam *params);
 extern SPIPlanPtr dbp_sql_prepare(const char *sql, int nparams, const Oid *types,
