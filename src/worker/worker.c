@@ -65,10 +65,8 @@ run_in_transaction(const char *sql)
 static void
 answer(DbpTask *task)
 {
-	ErrorData  *error;
+	ErrorData  *error = CopyErrorData();
 
-	MemoryContextSwitchTo(TopTransactionContext != NULL ? TopTransactionContext : MessageContext);
-	error = CopyErrorData();
 	strlcpy(task->message, error->message ? error->message : "", sizeof(task->message));
 	strlcpy(task->detail, error->detail ? error->detail : "", sizeof(task->detail));
 	strlcpy(task->hint, error->hint ? error->hint : "", sizeof(task->hint));
@@ -81,6 +79,8 @@ answer(DbpTask *task)
 static void
 work(DbpTask *task)
 {
+	MemoryContext cxt = CurrentMemoryContext;
+
 	PG_TRY();
 	{
 		SetCurrentStatementStartTimestamp();
@@ -96,6 +96,7 @@ work(DbpTask *task)
 	}
 	PG_CATCH();
 	{
+		MemoryContextSwitchTo(cxt);
 		answer(task);
 		AbortOutOfAnyTransaction();
 		FlushErrorState();
