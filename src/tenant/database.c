@@ -87,10 +87,10 @@ create(void *arg)
 
 /*
  * create_database makes a database that is not there.  If that fails the tenant is not
- * listed any more.
+ * listed any more, unless a call before has listed it: that may still be at work.
  */
 static void
-create_database(DbpParam tenant, const char *template, const char *name)
+create_database(DbpParam tenant, const char *template, const char *name, bool listed_before)
 {
 	char	   *command = psprintf("CREATE DATABASE %s TEMPLATE %s", quote_identifier(name),
 								   pstrdup(quote_identifier(template)));
@@ -98,8 +98,11 @@ create_database(DbpParam tenant, const char *template, const char *name)
 
 	if (error == NULL)
 		return;
-	unlist(tenant);
-	commit();
+	if (!listed_before)
+	{
+		unlist(tenant);
+		commit();
+	}
 	ThrowErrorData(error);
 }
 
@@ -175,6 +178,7 @@ dbpatterns_tenant_database_create(PG_FUNCTION_ARGS)
 	char	   *template;
 	char	   *name;
 	bool		exists;
+	bool		before;
 
 	dbp_require_words(fcinfo, 0, "tenant", "Give the id that tokens name.");
 	dbp_require_argument(fcinfo, 1, "template", "Name the database to copy.");
@@ -193,14 +197,15 @@ dbpatterns_tenant_database_create(PG_FUNCTION_ARGS)
 	params[4] = DBP_PARAM(JSONBOID, PG_GETARG_DATUM(4));
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	exists = OidIsValid(get_database_oid(name, true));
-	if (!list(params) && exists)
+	before = list(params);
+	if (!before && exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_DATABASE),
 				 errmsg("database \"%s\" already exists", name),
 				 errhint("Give argument \"database\".")));
 	commit();
 	if (!exists)
-		create_database(params[0], template, name);
+		create_database(params[0], template, name, before);
 	open_database(params[0], template, name);
 	SPI_finish();
 	PG_RETURN_VOID();

@@ -115,6 +115,20 @@ sql(q{SELECT dbpatterns.tenant_suspend('boss')});
 sql(q{CALL dbpatterns.tenant_database_drop('boss')});
 is(sql('SELECT count(*) FROM dbpatterns.tenant'), $before, 'nothing is left');
 
+# Two calls at once: one completes it, and the other takes nothing from it.
+my @calls;
+foreach my $i (0, 1)
+{
+	my ($o, $e) = ('', '');
+	$calls[$i] = { out => \$o, err => \$e };
+	$calls[$i]{run} = IPC::Run::start([ 'psql', '-X', '-d', $node->connstr('home'), '-c', q{CALL dbpatterns.tenant_database_create('twice', 'tpl')} ],
+		'>', $calls[$i]{out}, '2>', $calls[$i]{err});
+}
+$_->{run}->finish foreach @calls;
+is(sql(q{SELECT state FROM dbpatterns.tenant WHERE id = 'twice'}), 'active', 'one of two calls at once completes it')
+  or diag map { ${ $_->{err} } } @calls;
+is(sql(q{SELECT count(*) FROM pg_database WHERE datname = 'twice'}), 1, 'with its database');
+
 # A caller who gives up ends the worker.
 $user = $node->background_psql('tpl', on_error_stop => 0);
 $user->query_safe('SELECT 1');
