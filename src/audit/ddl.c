@@ -329,7 +329,7 @@ after_ddl(const char *command, List *relids)
  * that is so for all.
  */
 static void
-after_rewrite(Oid relid, List *columns)
+after_rewrite(Oid relid, List *columns, List *computed)
 {
 	Relation	rel;
 	StringInfoData detail;

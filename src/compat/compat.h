@@ -62,6 +62,26 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 #endif
 }
 
+/* 16: making a range can fail softly. */
+#if PG_VERSION_NUM < 160000
+#include "utils/rangetypes.h"
+#define make_range(typcache, lower, upper, empty, escontext) \
+	make_range(typcache, lower, upper, empty)
+#endif
+
+/* 16: so can splitting a qualified name. */
+#if PG_VERSION_NUM < 160000
+#include "utils/regproc.h"
+#define stringToQualifiedNameList(name, escontext)	stringToQualifiedNameList(name)
+#endif
+
+/* 17: a process has one virtual transaction id. */
+#if PG_VERSION_NUM < 170000
+#define dbp_my_lxid()	(MyProc->lxid)
+#else
+#define dbp_my_lxid()	(MyProc->vxid.lxid)
+#endif
+
 /* 17: an index access method may have something to end after inserts. */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info)	((void) 0)
@@ -81,6 +101,12 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 /* 18: virtual generated columns. */
 #if PG_VERSION_NUM < 180000
 #define ATTRIBUTE_GENERATED_VIRTUAL	'v'
+#endif
+
+/* 18: a tuple descriptor tells the default of a column. */
+#if PG_VERSION_NUM < 180000
+#include "rewrite/rewriteHandler.h"
+#define TupleDescGetDefault(desc, attnum)	((void) (desc), (Node *) NULL)
 #endif
 
 /* 18: columns that are NOT NULL may hold it, until that is validated. */

@@ -582,3 +582,16 @@ dbp_append(DbpAppendTarget *target, TimestampTz partition_time, int nrows,
 	/* Keep the lock until the transaction ends, as any writer does. */
 	table_close(leaf, NoLock);
 }
+
+/*
+ * dbp_append_by_insert writes nrows rows by INSERT, for a table that is routed by
+ * something else than a time.
+ */
+void
+dbp_append_by_insert(Oid relid, int nrows, DbpAppendRow fill, void *arg)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+
+	append_by_insert(rel, nrows, fill, arg);
+	table_close(rel, NoLock);
+}

@@ -26,6 +26,7 @@ extern DbpAppendTarget *dbp_append_relation(Oid relid);
 extern Oid	dbp_append_relid(DbpAppendTarget *target);
 extern void dbp_append(DbpAppendTarget *target, TimestampTz partition_time,
 					   int nrows, DbpAppendRow fill, void *arg);
+extern void dbp_append_by_insert(Oid relid, int nrows, DbpAppendRow fill, void *arg);
 extern Oid	dbp_own_relation(const char *name);
 extern void dbp_append_init(void);
 

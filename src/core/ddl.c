@@ -86,6 +86,7 @@ typedef struct Rewritten
 {
 	Oid			relid;
 	List	   *columns;
+	List	   *computed;
 } Rewritten;
 
 typedef struct Renamed
@@ -97,24 +98,42 @@ typedef struct Renamed
 } Renamed;
 
 static void
-add_rewritten(Touched *touched, Oid relid, AttrNumber attnum)
+add_rewritten(Touched *touched, Oid relid, AttrNumber attnum, bool computed)
 {
-	Rewritten  *table;
+	Rewritten  *table = NULL;
 	ListCell   *lc;
 
 	foreach(lc, touched->rewritten)
 	{
 		table = lfirst(lc);
 		if (table->relid == relid)
-		{
-			table->columns = list_append_unique_int(table->columns, attnum);
-			return;
-		}
+			break;
 	}
-	table = palloc(sizeof(Rewritten));
-	table->relid = relid;
-	table->columns = list_make1_int(attnum);
-	touched->rewritten = lappend(touched->rewritten, table);
+	if (lc == NULL)
+	{
+		table = palloc0(sizeof(Rewritten));
+		table->relid = relid;
+		touched->rewritten = lappend(touched->rewritten, table);
+	}
+	table->columns = list_append_unique_int(table->columns, attnum);
+	if (computed)
+		table->computed = list_append_unique_int(table->computed, attnum);
+}
+
+/*
+ * is_computed tells whether ALTER COLUMN TYPE has an expression that is more than
+ * the column, perhaps cast.
+ */
+static bool
+is_computed(AlterTableCmd *alter)
+{
+	Node	   *expr = castNode(ColumnDef, alter->def)->raw_default;
+
+	if (expr != NULL && IsA(expr, TypeCast))
+		expr = castNode(TypeCast, expr)->arg;
+	return expr != NULL &&
+		!(IsA(expr, ColumnRef) && list_length(castNode(ColumnRef, expr)->fields) == 1 &&
+		  strcmp(strVal(linitial(castNode(ColumnRef, expr)->fields)), alter->name) == 0);
 }
 
 /*
@@ -147,7 +166,8 @@ look_at_alter(Touched *touched, CollectedCommand *command)
 		}
 		if ((alter->subtype == AT_AlterColumnType || alter->subtype == AT_SetExpression) &&
 			sub->address.classId == RelationRelationId && sub->address.objectSubId > 0)
-			add_rewritten(touched, sub->address.objectId, sub->address.objectSubId);
+			add_rewritten(touched, sub->address.objectId, sub->address.objectSubId,
+						  alter->subtype == AT_AlterColumnType && is_computed(alter));
 	}
 }
 
@@ -219,7 +239,7 @@ find_columns_of(Touched *touched, Oid type, MemoryContext cxt)
 		MemoryContext oldcxt = MemoryContextSwitchTo(cxt);
 
 		add_rewritten(touched, DatumGetObjectId(dbp_sql_value(i, 0, NULL)),
-					  DatumGetInt16(dbp_sql_value(i, 1, NULL)));
+					  DatumGetInt16(dbp_sql_value(i, 1, NULL)), false);
 		MemoryContextSwitchTo(oldcxt);
 	}
 }
@@ -316,7 +336,7 @@ dbpatterns_on_ddl_command_end(PG_FUNCTION_ARGS)
 		for (int i = 0; i < nmodules; i++)
 		{
 			if (rewrite_callbacks[i] != NULL)
-				rewrite_callbacks[i] (table->relid, table->columns);
+				rewrite_callbacks[i] (table->relid, table->columns, table->computed);
 		}
 	}
 	for (int i = 0; i < nmodules && touched.relids != NIL; i++)

@@ -36,9 +36,10 @@ typedef void (*DbpDropCallback) (List *dropped);
 /*
  * Called, before the first one, for each table in which a command changed what
  * columns (attribute numbers) hold, or how they show it: by computing a column
- * anew, or through a type.
+ * anew, or through a type.  computed: those computed by an expression that is
+ * more than a cast of the column.
  */
-typedef void (*DbpRewriteCallback) (Oid relid, List *columns);
+typedef void (*DbpRewriteCallback) (Oid relid, List *columns, List *computed);
 
 /*
  * Called, before those, for a table that was renamed, or a column of one; of

@@ -35,6 +35,7 @@ typedef struct StateEntry
 {
 	StateKey	key;			/* MUST BE FIRST */
 	Oid			rootid;
+	Oid			otherid;
 	bool		valid;
 	DbpRelState *state;
 } StateEntry;
@@ -71,7 +72,7 @@ mark_stale(Datum arg, Oid relid)
 		while ((entry = hash_seq_search(&seq)) != NULL)
 		{
 			if (relid == InvalidOid || entry->key.relid == relid ||
-				entry->rootid == relid)
+				entry->rootid == relid || entry->otherid == relid)
 			{
 				entry->valid = false;
 				have_stale = true;
@@ -211,6 +212,7 @@ dbp_relstate_get(DbpRelStateCache *cache, Relation rel, Oid variant, void *arg)
 	MemoryContextSetParent(cxt, cache->cxt);
 	entry->state = state;
 	entry->rootid = state->rootid;
+	entry->otherid = state->otherid;
 	entry->valid = (invalidations == before || debug_discard_caches > 0);
 	have_stale |= !entry->valid;
 	return state;

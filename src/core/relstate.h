@@ -24,6 +24,7 @@ typedef struct DbpRelState
 	Oid			relid;			/* relation the state is for */
 	Oid			variant;		/* trigger OID, or whatever else tells apart */
 	Oid			rootid;			/* also ended by changes of this one */
+	Oid			otherid;		/* and of this one, unless it is 0 */
 	MemoryContext cxt;			/* owns everything the state points to */
 } DbpRelState;
 

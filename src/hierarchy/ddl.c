@@ -438,7 +438,7 @@ after_ddl(const char *command, List *relids)
  * after_rewrite looks at a table of which columns were computed anew.
  */
 static void
-after_rewrite(Oid relid, List *columns)
+after_rewrite(Oid relid, List *columns, List *computed)
 {
 	ListCell   *lc;
 
