@@ -167,6 +167,7 @@ OBJS = \
 	src/tenant/token.o \
 	src/tenant/unique.o \
 	src/tenant/used.o \
+	src/versioning/system_time.o \
 	src/worker/worker.o \
 	src/dbpatterns.o
 
@@ -193,6 +194,7 @@ INSTALL_SQL = \
 	sql/install/64_tenant_schema.sql \
 	sql/install/65_tenant_migrate.sql \
 	sql/install/66_tenant_database.sql \
+	sql/install/72_versioning_dropin.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql

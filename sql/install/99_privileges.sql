@@ -144,3 +144,6 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.tenant_check(regclass, name),
     dbpatterns.tenant_assert(name)
 TO PUBLIC;
+
+-- The time of versioned tables: whose it is good for is checked where it is used.
+GRANT EXECUTE ON FUNCTION dbpatterns.set_system_time(timestamptz) TO PUBLIC;

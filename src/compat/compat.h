@@ -153,6 +153,14 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 #define guc_malloc(elevel, size)	malloc(size)
 #endif
 
+/* 16: parsing a time tells more about what is wrong. */
+#if PG_VERSION_NUM < 160000
+#include "utils/datetime.h"
+typedef int DateTimeErrorExtra;
+#define DecodeDateTime(fields, types, n, dtype, tm, fsec, tz, extra) \
+	((void) (extra), DecodeDateTime(fields, types, n, dtype, tm, fsec, tz))
+#endif
+
 /* 18: base64 is made of unsigned bytes. */
 #if PG_VERSION_NUM < 180000
 #include "common/base64.h"
