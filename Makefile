@@ -167,7 +167,24 @@ OBJS = \
 	src/tenant/token.o \
 	src/tenant/unique.o \
 	src/tenant/used.o \
+	src/versioning/batch.o \
+	src/versioning/capture.o \
+	src/versioning/check.o \
+	src/versioning/enable.o \
+	src/versioning/follow.o \
+	src/versioning/functions.o \
+	src/versioning/history.o \
+	src/versioning/keep.o \
+	src/versioning/options.o \
+	src/versioning/past.o \
+	src/versioning/range.o \
+	src/versioning/rights.o \
+	src/versioning/state.o \
 	src/versioning/system_time.o \
+	src/versioning/table.o \
+	src/versioning/time.o \
+	src/versioning/triggers.o \
+	src/versioning/versioning.o \
 	src/worker/worker.o \
 	src/dbpatterns.o
 
@@ -194,6 +211,8 @@ INSTALL_SQL = \
 	sql/install/64_tenant_schema.sql \
 	sql/install/65_tenant_migrate.sql \
 	sql/install/66_tenant_database.sql \
+	sql/install/70_versioning.sql \
+	sql/install/71_versioning_read.sql \
 	sql/install/72_versioning_dropin.sql \
 	sql/install/99_privileges.sql
 

@@ -23,7 +23,7 @@
 #include "utils/catcache.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "versioning/system_time.h"
+#include "versioning/versioning.h"
 
 PG_MODULE_MAGIC;
 
@@ -42,6 +42,6 @@ _PG_init(void)
 	dbp_audit_init();
 	dbp_hier_init();
 	dbp_tenant_init();
-	dbp_versioning_system_time_init();
+	dbp_versioning_init();
 	MarkGUCPrefixReserved("dbpatterns");
 }

@@ -74,7 +74,7 @@ CREATE EVENT TRIGGER dbpatterns_ddl_command_end ON ddl_command_end
     -- ALTER INDEX, for it renames tables as well.
     WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'CREATE TABLE', 'ALTER FOREIGN TABLE', 'CREATE FOREIGN TABLE',
                  'ALTER SCHEMA', 'CREATE SCHEMA', 'CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER TYPE',
-                 'CREATE TABLE AS', 'SELECT INTO', 'ALTER POLICY')
+                 'CREATE TABLE AS', 'SELECT INTO', 'CREATE POLICY', 'ALTER POLICY')
     EXECUTE FUNCTION _dbpatterns.on_ddl_command_end();
 CREATE EVENT TRIGGER dbpatterns_sql_drop ON sql_drop
     EXECUTE FUNCTION _dbpatterns.on_sql_drop();

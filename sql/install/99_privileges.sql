@@ -147,3 +147,21 @@ TO PUBLIC;
 
 -- The time of versioned tables: whose it is good for is checked where it is used.
 GRANT EXECUTE ON FUNCTION dbpatterns.set_system_time(timestamptz) TO PUBLIC;
+
+-- Owners version their tables; the past is read with the rights of who calls.
+GRANT SELECT ON dbpatterns.versioning_status TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.versioning_enable(regclass, text, name, text, text, text, boolean, name[], text, interval, interval),
+    dbpatterns.versioning_disable(regclass, boolean),
+    dbpatterns.versioning_check(regclass),
+    dbpatterns.versioning_trigger(),
+    dbpatterns.versioning_views(name, regclass[]),
+    dbpatterns.as_of(),
+    dbpatterns.row_history(regclass, jsonb),
+    dbpatterns.restore_as_of(regclass, jsonb, timestamptz),
+    dbpatterns.history_erase(regclass, jsonb, text)
+TO PUBLIC;
+GRANT EXECUTE ON PROCEDURE
+    dbpatterns.versioning_run(regclass),
+    dbpatterns.history_purge(regclass, interval, bigint)
+TO PUBLIC;

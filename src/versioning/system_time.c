@@ -53,11 +53,11 @@ static char *setting = NULL;
 static SystemTime current = {false, 0, InvalidOid};
 
 /*
- * parse_time reads a timestamp without raising: a setting may come from where
+ * dbp_versioning_parse_time reads a timestamp without raising: a setting may come from where
  * there is nobody to raise to.
  */
-static bool
-parse_time(const char *string, TimestampTz *when)
+bool
+dbp_versioning_parse_time(const char *string, TimestampTz *when)
 {
 	char		buffer[MAXDATELEN + MAXDATEFIELDS];
 	char	   *fields[MAXDATEFIELDS];
@@ -90,7 +90,7 @@ check_setting(char **newval, void **extra, GucSource source)
 	}
 	if (copy[0] != '\0')
 	{
-		parsed.is_set = parse_time(copy, &parsed.when);
+		parsed.is_set = dbp_versioning_parse_time(copy, &parsed.when);
 		if (!parsed.is_set)
 		{
 			GUC_check_errdetail("It must be a time that is finite, or empty.");

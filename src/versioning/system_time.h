@@ -18,6 +18,7 @@
 
 extern bool dbp_versioning_system_time(TimestampTz *when);
 extern bool dbp_versioning_system_time_of(Relation rel, TimestampTz *when);
+extern bool dbp_versioning_parse_time(const char *string, TimestampTz *when);
 extern void dbp_versioning_system_time_init(void);
 
 #endif							/* DBP_SYSTEM_TIME_H */
