@@ -17,7 +17,7 @@ SELECT pg_catalog.pg_extension_config_dump('_dbpatterns.versioning', '');
 
 -- What history_erase removed; not whose.
 CREATE TABLE _dbpatterns.versioning_erasure (
-    target    regclass NOT NULL,
+    target    text NOT NULL,
     reason    text NOT NULL,
     versions  bigint NOT NULL,
     erased_at timestamptz NOT NULL DEFAULT pg_catalog.now(),

@@ -164,7 +164,7 @@ check_target(Relation rel, const Request *request)
 		(has_subclass(RelationGetRelid(rel)) || has_superclass(RelationGetRelid(rel))))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table %s inherits, or is inherited, and cannot be versioned",
+				 errmsg("table %s inherits or is inherited and cannot be versioned",
 						dbp_relation_name(rel)),
 				 errhint("Partition the table instead, or detach it with ALTER TABLE ... NO INHERIT.")));
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
@@ -280,13 +280,14 @@ get_history(VersionedTable *table, Request *request, bool again)
 	{
 		history = table_open(table->historyid, ShareRowExclusiveLock);
 		dbp_versioning_check_history(base, history, &request->options);
-		if ((request->partition_by != NULL) !=
-			(history->rd_rel->relkind == RELKIND_PARTITIONED_TABLE))
+		if (!again)
+			dbp_versioning_check_types(base, history, &request->options);
+		if (request->partition_by != NULL &&
+			!dbp_versioning_by_time(history, request->options.period))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("history %s %s partitioned", name,
-							request->partition_by != NULL ? "is not" : "is"),
-					 errhint("Argument \"partition_by\" must fit the history that is there.")));
+					 errmsg("history %s is not partitioned by the end of its period", name),
+					 errhint("Leave argument \"partition_by\" out, or make a new history.")));
 		table_close(history, NoLock);
 		table_close(base, NoLock);
 		return false;
@@ -377,7 +378,7 @@ dbpatterns_versioning_enable(PG_FUNCTION_ARGS)
 		!same_interval(table.keep, request.keep);
 	table.partition_by = request.partition_by;
 	table.keep = request.keep;
-	changed |= dbp_versioning_sync(&table, &request.options, request.guard);
+	changed |= dbp_versioning_sync(&table, &request.options, request.guard, true);
 	if (table.partition_by != NULL)
 		(void) dbp_versioning_make_partitions(&table, &request.options);
 	if (!changed)

@@ -96,7 +96,7 @@ bring_in_line(Oid relid)
 		return;
 	follow_owner(&table);
 	options.history = dbp_relation_name_by_oid(table.historyid);
-	(void) dbp_versioning_sync(&table, &options, guard);
+	(void) dbp_versioning_sync(&table, &options, guard, false);
 }
 
 /*
@@ -207,7 +207,7 @@ follow_column(Oid relid, const char *old_name, const char *new_name)
 		options.period = pstrdup(new_name);
 	replace_name(options.exclude, old_name, new_name);
 	options.history = dbp_relation_name_by_oid(table.historyid);
-	(void) dbp_versioning_set_triggers(relid, &options, guard);
+	(void) dbp_versioning_set_triggers(relid, &options, guard, false);
 }
 
 /*

@@ -184,7 +184,7 @@ dbp_versioning_check_history(Relation base, Relation history, const VersioningOp
 				 errhint("Give both to the same owner.")));
 	if (history->rd_rel->relkind == RELKIND_RELATION &&
 		(has_subclass(RelationGetRelid(history)) || has_superclass(RelationGetRelid(history))))
-		refuse_history(history, "inherits, or is inherited",
+		refuse_history(history, "inherits or is inherited",
 					   "Reading one table would show rows of the other: use a table of its own.");
 	if (dbp_versioning_trigger(history) != NULL)
 		refuse_history(history, "is a versioned table", "Name another table.");
@@ -201,6 +201,38 @@ dbp_versioning_check_history(Relation base, Relation history, const VersioningOp
 				 errmsg("table %s has no column \"%s\" of type tstzrange",
 						dbp_relation_name(history), options->period),
 				 errhint("A history has the period of the versioned table.")));
+}
+
+/*
+ * dbp_versioning_check_types raises for a column of a table to be taken over as the history
+ * that is of another type than the column of base.
+ */
+void
+dbp_versioning_check_types(Relation base, Relation history, const VersioningOptions *options)
+{
+	TupleDesc	desc = RelationGetDescr(base);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		AttrNumber	attno;
+
+		if (!dbp_versioning_has_history(att, options))
+			continue;
+		attno = get_attnum(RelationGetRelid(history), NameStr(att->attname));
+		if (attno != InvalidAttrNumber &&
+			getBaseType(get_atttype(RelationGetRelid(history), attno)) !=
+			getBaseType(att->atttypid))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of history %s has another type than in table %s",
+							NameStr(att->attname), dbp_relation_name(history),
+							dbp_relation_name(base)),
+					 errdetail("It is of type %s there, and of type %s here.",
+							   format_type_be(get_atttype(RelationGetRelid(history), attno)),
+							   format_type_be(att->atttypid)),
+					 errhint("Alter the column of the history, or name another table.")));
+	}
 }
 
 /* ---- following ------------------------------------------------------------- */
@@ -228,7 +260,7 @@ read_columns(Pair *pair)
 {
 	Relation	history = table_open(pair->historyid, AccessShareLock);
 
-	pair->stored = CreateTupleDescCopy(RelationGetDescr(history));
+	pair->stored = CreateTupleDescCopyConstr(RelationGetDescr(history));
 	table_close(history, NoLock);
 }
 
@@ -356,7 +388,7 @@ dbp_versioning_sync_history(Oid baseid, Oid historyid, const VersioningOptions *
 							int known)
 {
 	Relation	base = table_open(baseid, AccessShareLock);
-	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(base));
+	TupleDesc	desc = CreateTupleDescCopyConstr(RelationGetDescr(base));
 	Pair		pair = {historyid, dbp_relation_name(base), dbp_relation_name_by_oid(historyid)};
 	DbpOwnerScope scope;
 

@@ -279,15 +279,17 @@ static int64
 purge(const VersionedTable *table, const VersioningOptions *options, TimestampTz before,
 	  int64 batch)
 {
+	Relation	history = table_open(table->historyid, AccessShareLock);
+	bool		by_time = dbp_versioning_by_time(history, options->period);
 	DbpOwnerScope scope;
 	List	   *leaves;
 	ListCell   *lc;
 	int64		n;
 
+	table_close(history, AccessShareLock);
 	dbp_progress_start("history_purge", options->history, -1);
 	enter_owner(&scope, table->historyid);
-	n = get_rel_relkind(table->historyid) == RELKIND_PARTITIONED_TABLE ?
-		drop_partitions(table->historyid, before) : 0;
+	n = by_time ? drop_partitions(table->historyid, before) : 0;
 	commit_batch(&scope, table->historyid);
 	leaves = find_all_inheritors(table->historyid, AccessShareLock, NULL);
 	foreach(lc, leaves)

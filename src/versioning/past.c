@@ -151,7 +151,7 @@ read_subject(FunctionCallInfo fcinfo, Subject *subject)
 	subject->historyid = dbp_versioning_history(&subject->options);
 	subject->history = subject->options.history;
 	subject->owner = base->rd_rel->relowner;
-	subject->desc = CreateTupleDescCopy(RelationGetDescr(base));
+	subject->desc = CreateTupleDescCopyConstr(RelationGetDescr(base));
 	subject->key = dbp_versioning_key(base);
 	if (subject->key == NIL)
 		ereport(ERROR,
@@ -348,7 +348,7 @@ dbpatterns_history_erase(PG_FUNCTION_ARGS)
 								  subject.from, subject.same_key), 1, params);
 	dbp_leave_owner(&scope);
 
-	params[0] = DBP_PARAM(REGCLASSOID, ObjectIdGetDatum(subject.baseid));
+	params[0] = DBP_PARAM(TEXTOID, CStringGetTextDatum(subject.base));
 	params[1] = DBP_PARAM(TEXTOID, PG_GETARG_DATUM(2));
 	params[2] = DBP_PARAM(INT8OID, Int64GetDatum(rows));
 	dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("versioning_erasure")));

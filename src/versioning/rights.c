@@ -6,7 +6,8 @@
  * Nobody but its owner may read a history until the owner grants that.  Where
  * the table has row-level security, the history has it as well, with the same
  * policies for reading: they speak of columns, which both tables have.  One that
- * does not work there is left out, which hides rows and shows none.
+ * does not work there hides rows and shows none: a permissive one is left out, in
+ * place of a restrictive one stands one that is false.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -53,6 +54,7 @@ drop_copies(Oid historyid)
 typedef struct Copy
 {
 	char	   *create;
+	char	   *instead;		/* if that fails; NULL: nothing */
 	char	   *comment;
 } Copy;
 
@@ -76,12 +78,16 @@ copy_policies(Oid baseid, Oid historyid)
 
 	rows = dbp_sql_query("SELECT pg_catalog.format('CREATE POLICY %I ON %s AS %s FOR SELECT TO %s USING (%s)',"
 						 "  p.polname, $2, CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,"
-						 "  COALESCE((SELECT pg_catalog.string_agg(pg_catalog.quote_ident(r.rolname), ', ')"
-						 "   FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) ANY (p.polroles)), 'PUBLIC'),"
-						 "  pg_catalog.pg_get_expr(p.polqual, p.polrelid)),"
+						 "  r.names, pg_catalog.pg_get_expr(p.polqual, p.polrelid)),"
+						 " CASE WHEN NOT p.polpermissive THEN"
+						 "  pg_catalog.format('CREATE POLICY %I ON %s AS RESTRICTIVE FOR SELECT TO %s USING (false)',"
+						 "  p.polname, $2, r.names) END,"
 						 " pg_catalog.format('COMMENT ON POLICY %I ON %s IS ''dbpatterns: copied from the versioned table''',"
 						 "  p.polname, $2)"
-						 " FROM pg_catalog.pg_policy p WHERE p.polrelid OPERATOR(pg_catalog.=) $1"
+						 " FROM pg_catalog.pg_policy p, LATERAL (SELECT"
+						 "  COALESCE(pg_catalog.string_agg(pg_catalog.quote_ident(a.rolname), ', '), 'PUBLIC') AS names"
+						 "  FROM pg_catalog.pg_roles a WHERE a.oid OPERATOR(pg_catalog.=) ANY (p.polroles)) r"
+						 " WHERE p.polrelid OPERATOR(pg_catalog.=) $1"
 						 " AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL ORDER BY p.polname",
 						 2, (DbpParam[])
 						 {
@@ -92,30 +98,39 @@ copy_policies(Oid baseid, Oid historyid)
 		Copy	   *copy = palloc(sizeof(Copy));
 
 		copy->create = dbp_sql_text(i, 0);
-		copy->comment = dbp_sql_text(i, 1);
+		copy->instead = dbp_sql_text(i, 1);
+		copy->comment = dbp_sql_text(i, 2);
 		copies = lappend(copies, copy);
 	}
 	foreach(lc, copies)
 	{
-		ErrorData  *error = dbp_attempt(make_copy, lfirst(lc), true);
+		Copy	   *copy = lfirst(lc);
+		ErrorData  *error = dbp_attempt(make_copy, copy, true);
 
-		if (error != NULL && !dbp_error_lasts(error->sqlerrcode))
+		if (error == NULL)
+			continue;
+		if (!dbp_error_lasts(error->sqlerrcode))
 			ReThrowError(error);
-		if (error != NULL)
-			ereport(NOTICE,
-					(errmsg("history %s has no copy of a policy of table %s", history,
-							dbp_relation_name_by_oid(baseid)),
-					 errdetail("%s.", error->message),
-					 errhint("Create a policy for the history; until then fewer rows of the past can be seen.")));
+		ereport(NOTICE,
+				(errmsg("history %s has no copy of a policy of table %s", history,
+						dbp_relation_name_by_oid(baseid)),
+				 errdetail("%s.", error->message),
+				 errhint("Create a policy for the history; until then fewer rows of the past can be seen.")));
+		if (copy->instead != NULL)
+		{
+			copy->create = copy->instead;
+			make_copy(copy);
+		}
 	}
 }
 
 static bool
-has_row_security(Oid relid)
+has_row_security(Oid relid, bool *forced)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	bool		enabled = rel->rd_rel->relrowsecurity;
 
+	*forced = rel->rd_rel->relforcerowsecurity;
 	table_close(rel, NoLock);
 	return enabled;
 }
@@ -128,13 +143,17 @@ void
 dbp_versioning_sync_rights(Oid baseid, Oid historyid)
 {
 	DbpOwnerScope scope;
+	char	   *history = dbp_relation_name_by_oid(historyid);
+	bool		force;
+	bool		forced;
 
-	if (!has_row_security(baseid))
+	if (!has_row_security(baseid, &force))
 		return;
 	dbp_enter_owner(&scope, dbp_relation_owner(historyid));
-	if (!has_row_security(historyid))
-		dbp_versioning_command(psprintf("ALTER TABLE %s ENABLE ROW LEVEL SECURITY",
-										dbp_relation_name_by_oid(historyid)));
+	if (!has_row_security(historyid, &forced))
+		dbp_versioning_command(psprintf("ALTER TABLE %s ENABLE ROW LEVEL SECURITY", history));
+	if (force && !forced)
+		dbp_versioning_command(psprintf("ALTER TABLE %s FORCE ROW LEVEL SECURITY", history));
 	drop_copies(historyid);
 	copy_policies(baseid, historyid);
 	dbp_leave_owner(&scope);

@@ -129,30 +129,25 @@ require_history(VersioningState *state, Relation rel)
 }
 
 /*
- * route finds out how rows get into the history.  Only one that is partitioned
- * by the end of its period can be written to directly.
+ * dbp_versioning_by_time tells whether a history is partitioned by the end of the period:
+ * only such partitions can be written to directly, and dropped when they are old.
  */
-static void
-route(VersioningState *state, Relation history)
+bool
+dbp_versioning_by_time(Relation history, const char *period)
 {
 	PartitionKey key;
-	Node	   *expr;
+	FuncExpr   *expr;
 
 	if (history->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		return;
+		return false;
 	key = RelationGetPartitionKey(history);
-	state->by_insert = true;
 	if (key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 ||
-		key->partattrs[0] != 0)
-		return;
+		key->partattrs[0] != 0 || !IsA(linitial(key->partexprs), FuncExpr))
+		return false;
 	expr = linitial(key->partexprs);
-	if (IsA(expr, FuncExpr) && castNode(FuncExpr, expr)->funcid == F_UPPER_ANYRANGE &&
-		IsA(linitial(castNode(FuncExpr, expr)->args), Var) &&
-		castNode(Var, linitial(castNode(FuncExpr, expr)->args))->varattno == state->history_period)
-	{
-		state->by_time = true;
-		state->by_insert = false;
-	}
+	return expr->funcid == F_UPPER_ANYRANGE && IsA(linitial(expr->args), Var) &&
+		castNode(Var, linitial(expr->args))->varattno ==
+		get_attnum(RelationGetRelid(history), period);
 }
 
 /*
@@ -173,7 +168,8 @@ map_columns(VersioningState *state, Relation rel, Relation history)
 
 		if (!att->attisdropped)
 			attno = get_attnum(RelationGetRelid(rel), NameStr(att->attname));
-		if (attno > 0 && TupleDescAttr(state->desc, attno - 1)->atttypid != att->atttypid)
+		if (attno > 0 && getBaseType(TupleDescAttr(state->desc, attno - 1)->atttypid) !=
+			getBaseType(att->atttypid))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of history %s has another type than in table %s",
@@ -250,7 +246,9 @@ build_state(DbpRelState *head, Relation rel, void *arg)
 
 	history = table_open(state->historyid, AccessShareLock);
 	map_columns(state, rel, history);
-	route(state, history);
+	state->by_time = dbp_versioning_by_time(history, state->options.period);
+	state->by_insert = !state->by_time &&
+		history->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	table_close(history, AccessShareLock);
 }
 

@@ -22,6 +22,7 @@
 #include "core/owner.h"
 #include "core/registry.h"
 #include "core/sql.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -114,11 +115,16 @@ dbp_versioning_forget(Oid baseid)
 static void
 append_interval(StringInfo out, const char *option, Interval *value)
 {
+	int			style;
+
 	if (value == NULL)
 		return;
 	appendStringInfo(out, ", \"%s\": ", option);
+	style = IntervalStyle;
+	IntervalStyle = INTSTYLE_POSTGRES;
 	escape_json(out, DatumGetCString(DirectFunctionCall1(interval_out,
 														 IntervalPGetDatum(value))));
+	IntervalStyle = style;
 }
 
 /*
@@ -143,17 +149,18 @@ summarize(const VersionedTable *table, const VersioningOptions *options, bool gu
 /*
  * dbp_versioning_sync brings triggers, history, functions and rights in line with a
  * table and its options, and tells whether triggers changed.  guard: whether TRUNCATE is
- * met.  The caller is connected to SPI and holds a lock on the table, which is
+ * met; reset: whether triggers that were disabled fire again.  The caller is connected to SPI and holds a lock on the table, which is
  * closed.
  */
 bool
-dbp_versioning_sync(VersionedTable *table, const VersioningOptions *options, bool guard)
+dbp_versioning_sync(VersionedTable *table, const VersioningOptions *options, bool guard,
+					bool reset)
 {
 	bool		changed;
 
 	table->columns = dbp_versioning_sync_history(table->baseid, table->historyid, options,
 												 table->columns);
-	changed = dbp_versioning_set_triggers(table->baseid, options, guard);
+	changed = dbp_versioning_set_triggers(table->baseid, options, guard, reset);
 	dbp_versioning_make_functions(table->baseid, table->historyid, options);
 	dbp_versioning_sync_rights(table->baseid, table->historyid);
 	dbp_versioning_save(table);

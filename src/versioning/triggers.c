@@ -54,16 +54,36 @@ dbp_versioning_command(const char *sql)
 	PG_END_TRY();
 }
 
+/* What ALTER TABLE says of a trigger that does not fire as usual. */
+static const char *
+firing(char enabled)
+{
+	switch (enabled)
+	{
+		case TRIGGER_DISABLED:
+			return "DISABLE";
+		case TRIGGER_FIRES_ON_REPLICA:
+			return "ENABLE REPLICA";
+		case TRIGGER_FIRES_ALWAYS:
+			return "ENABLE ALWAYS";
+		default:
+			return NULL;
+	}
+}
+
 /*
  * set_trigger makes a trigger as it should be, or drops it where type is 0, and
- * tells whether that changed anything.  A clone follows its parent.
+ * tells whether that changed anything.  A clone follows its parent.  reset: it
+ * shall fire in ordinary sessions; otherwise whoever disabled it is respected.
  */
 static bool
-set_trigger(Oid relid, const char *name, int16 type, const char *events, const char *argument)
+set_trigger(Oid relid, const char *name, int16 type, const char *events, const char *argument,
+			bool reset)
 {
 	Relation	rel = table_open(relid, NoLock);
 	char	   *table = dbp_relation_name(rel);
 	Trigger    *trigger = dbp_find_trigger(rel, name);
+	const char *fires = (trigger != NULL && !reset) ? firing(trigger->tgenabled) : NULL;
 	bool		done;
 
 	table_close(rel, NoLock);
@@ -73,23 +93,26 @@ set_trigger(Oid relid, const char *name, int16 type, const char *events, const c
 		done = (trigger != NULL && dbp_versioning_is_trigger(trigger) &&
 				trigger->tgtype == type && trigger->tgnargs == 1 &&
 				strcmp(trigger->tgargs[0], argument) == 0 &&
-				trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN);
+				(!reset || trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN));
 	if (done)
 		return false;
 	if (type == 0)
+	{
 		dbp_versioning_command(psprintf("DROP TRIGGER %s ON %s", name, table));
-	else
-		dbp_versioning_command(psprintf("CREATE OR REPLACE TRIGGER %s %s %s ON %s FOR EACH %s"
-										" EXECUTE FUNCTION dbpatterns.versioning_trigger(%s)",
-										name, type & TRIGGER_TYPE_BEFORE ? "BEFORE" : "AFTER",
-										events, table,
-										type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT",
-										quote_literal_cstr(argument)));
+		return true;
+	}
+	dbp_versioning_command(psprintf("CREATE OR REPLACE TRIGGER %s %s %s ON %s FOR EACH %s"
+									" EXECUTE FUNCTION dbpatterns.versioning_trigger(%s)",
+									name, type & TRIGGER_TYPE_BEFORE ? "BEFORE" : "AFTER",
+									events, table, type & TRIGGER_TYPE_ROW ? "ROW" : "STATEMENT",
+									quote_literal_cstr(argument)));
+	if (fires != NULL)
+		dbp_versioning_command(psprintf("ALTER TABLE %s %s TRIGGER %s", table, fires, name));
 	return true;
 }
 
 static bool
-set_truncate_trigger(Oid relid, const char *argument)
+set_truncate_trigger(Oid relid, const char *argument, bool reset)
 {
 	DbpOwnerScope scope;
 	bool		changed;
@@ -98,7 +121,7 @@ set_truncate_trigger(Oid relid, const char *argument)
 	dbp_enter_owner(&scope, dbp_relation_owner(relid));
 	changed = set_trigger(relid, VERSIONING_TRUNCATE_TRIGGER,
 						  argument != NULL ? TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE : 0,
-						  "TRUNCATE", argument);
+						  "TRUNCATE", argument, reset);
 	dbp_leave_owner(&scope);
 	return changed;
 }
@@ -107,7 +130,7 @@ set_truncate_trigger(Oid relid, const char *argument)
  * set_truncate_triggers does so for a table and its partitions.
  */
 static bool
-set_truncate_triggers(Oid baseid, const char *argument)
+set_truncate_triggers(Oid baseid, const char *argument, bool reset)
 {
 	bool		changed = false;
 	ListCell   *lc;
@@ -115,18 +138,18 @@ set_truncate_triggers(Oid baseid, const char *argument)
 	foreach(lc, find_all_inheritors(baseid, AccessShareLock, NULL))
 	{
 		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_FOREIGN_TABLE)
-			changed |= set_truncate_trigger(lfirst_oid(lc), argument);
+			changed |= set_truncate_trigger(lfirst_oid(lc), argument, reset);
 	}
 	return changed;
 }
 
 /*
  * dbp_versioning_set_triggers makes the triggers of a table, and tells whether that
- * changed anything.  guard: whether TRUNCATE is met.  Inserts are looked at
- * afterwards only where a trigger of the user's may have changed the row.
+ * changed anything.  guard: whether TRUNCATE is met; reset: see set_trigger.  Inserts are
+ * looked at afterwards only where a trigger of the user's may have changed the row.
  */
 bool
-dbp_versioning_set_triggers(Oid baseid, const VersioningOptions *options, bool guard)
+dbp_versioning_set_triggers(Oid baseid, const VersioningOptions *options, bool guard, bool reset)
 {
 	char	   *argument = dbp_versioning_print(options);
 	Relation	rel = table_open(baseid, NoLock);
@@ -137,11 +160,11 @@ dbp_versioning_set_triggers(Oid baseid, const VersioningOptions *options, bool g
 	table_close(rel, NoLock);
 	changed = set_trigger(baseid, VERSIONING_BEFORE_TRIGGER,
 						  TRIGGER_TYPE_ROW | TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT |
-						  TRIGGER_TYPE_UPDATE, "INSERT OR UPDATE", argument);
+						  TRIGGER_TYPE_UPDATE, "INSERT OR UPDATE", argument, reset);
 	changed |= set_trigger(baseid, VERSIONING_AFTER_TRIGGER,
 						   look ? after | TRIGGER_TYPE_INSERT : after,
-						   look ? "INSERT OR UPDATE OR DELETE" : "UPDATE OR DELETE", argument);
-	changed |= set_truncate_triggers(baseid, guard ? argument : NULL);
+						   look ? "INSERT OR UPDATE OR DELETE" : "UPDATE OR DELETE", argument, reset);
+	changed |= set_truncate_triggers(baseid, guard ? argument : NULL, reset);
 	return changed;
 }
 
@@ -153,9 +176,9 @@ dbp_versioning_drop_triggers(Oid baseid)
 {
 	bool		any;
 
-	any = set_trigger(baseid, VERSIONING_BEFORE_TRIGGER, 0, NULL, NULL);
-	any |= set_trigger(baseid, VERSIONING_AFTER_TRIGGER, 0, NULL, NULL);
-	any |= set_truncate_triggers(baseid, NULL);
+	any = set_trigger(baseid, VERSIONING_BEFORE_TRIGGER, 0, NULL, NULL, false);
+	any |= set_trigger(baseid, VERSIONING_AFTER_TRIGGER, 0, NULL, NULL, false);
+	any |= set_truncate_triggers(baseid, NULL, false);
 	return any;
 }
 
@@ -179,5 +202,5 @@ dbp_versioning_release(Oid relid)
 
 	table_close(rel, NoLock);
 	if (left)
-		(void) set_truncate_trigger(relid, NULL);
+		(void) set_truncate_trigger(relid, NULL, false);
 }

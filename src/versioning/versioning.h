@@ -117,6 +117,7 @@ extern bool dbp_versioning_is_trigger(const Trigger *trigger);
 extern Trigger *dbp_versioning_trigger(Relation rel);
 extern bool dbp_versioning_options(Relation rel, VersioningOptions *options);
 extern Oid	dbp_versioning_history(const VersioningOptions *options);
+extern bool dbp_versioning_by_time(Relation history, const char *period);
 extern bool dbp_versioning_fires_last(Relation rel, int16 event);
 extern void dbp_versioning_state_init(void);
 
@@ -134,6 +135,8 @@ extern Oid	dbp_versioning_make_history(Oid baseid, const VersioningOptions *opti
 										bool by_time);
 extern void dbp_versioning_check_history(Relation base, Relation history,
 										 const VersioningOptions *options);
+extern void dbp_versioning_check_types(Relation base, Relation history,
+									   const VersioningOptions *options);
 extern int	dbp_versioning_sync_history(Oid baseid, Oid historyid,
 										const VersioningOptions *options, int known);
 extern void dbp_versioning_rename_column(Oid historyid, const char *old_name,
@@ -153,7 +156,7 @@ extern bool dbp_versioning_has_functions(Oid baseid);
 extern bool dbp_versioning_silent;
 extern void dbp_versioning_command(const char *sql);
 extern bool dbp_versioning_set_triggers(Oid baseid, const VersioningOptions *options,
-										bool guard);
+										bool guard, bool reset);
 extern bool dbp_versioning_drop_triggers(Oid baseid);
 extern bool dbp_versioning_guards_truncate(Relation rel);
 extern void dbp_versioning_release(Oid relid);
@@ -166,7 +169,7 @@ extern bool dbp_versioning_find(Oid relid, VersionedTable *table);
 extern void dbp_versioning_save(const VersionedTable *table);
 extern void dbp_versioning_forget(Oid baseid);
 extern bool dbp_versioning_sync(VersionedTable *table, const VersioningOptions *options,
-								bool guard);
+								bool guard, bool reset);
 
 /* keep.c */
 extern int	dbp_versioning_make_partitions(const VersionedTable *table,
