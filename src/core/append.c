@@ -285,10 +285,10 @@ open_leaf(DbpAppendTarget *target, TimestampTz when)
 }
 
 /*
- * is_plain tells whether rows may go straight to the access method.
+ * dbp_append_is_plain tells whether rows may go straight to the access method.
  */
-static bool
-is_plain(Relation rel)
+bool
+dbp_append_is_plain(Relation rel)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 	TriggerDesc *triggers = rel->trigdesc;
@@ -574,7 +574,7 @@ dbp_append(DbpAppendTarget *target, TimestampTz partition_time, int nrows,
 {
 	Relation	leaf = open_leaf(target, partition_time);
 
-	if (is_plain(leaf))
+	if (dbp_append_is_plain(leaf))
 		append_direct(target, leaf, nrows, fill, arg);
 	else
 		append_by_insert(leaf, nrows, fill, arg);

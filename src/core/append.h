@@ -15,6 +15,7 @@
 
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
+#include "utils/rel.h"
 
 typedef struct DbpAppendTarget DbpAppendTarget;
 
@@ -27,6 +28,7 @@ extern Oid	dbp_append_relid(DbpAppendTarget *target);
 extern void dbp_append(DbpAppendTarget *target, TimestampTz partition_time,
 					   int nrows, DbpAppendRow fill, void *arg);
 extern void dbp_append_by_insert(Oid relid, int nrows, DbpAppendRow fill, void *arg);
+extern bool dbp_append_is_plain(Relation rel);
 extern Oid	dbp_own_relation(const char *name);
 extern void dbp_append_init(void);
 
