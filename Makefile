@@ -170,6 +170,11 @@ OBJS = \
 	src/versioning/batch.o \
 	src/versioning/capture.o \
 	src/versioning/check.o \
+	src/versioning/dropin.o \
+	src/versioning/dropin_history.o \
+	src/versioning/dropin_period.o \
+	src/versioning/dropin_table.o \
+	src/versioning/dropin_write.o \
 	src/versioning/enable.o \
 	src/versioning/follow.o \
 	src/versioning/functions.o \

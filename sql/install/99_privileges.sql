@@ -145,8 +145,12 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.tenant_assert(name)
 TO PUBLIC;
 
--- The time of versioned tables: whose it is good for is checked where it is used.
-GRANT EXECUTE ON FUNCTION dbpatterns.set_system_time(timestamptz) TO PUBLIC;
+-- Versioning under the names of temporal_tables: rights on the history, and whose
+-- tables a system time is good for, are checked where they are used.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.versioning(),
+    dbpatterns.set_system_time(timestamptz)
+TO PUBLIC;
 
 -- Owners version their tables; the past is read with the rights of who calls.
 GRANT SELECT ON dbpatterns.versioning_status TO PUBLIC;

@@ -112,6 +112,14 @@ assign_setting(const char *newval, void *extra)
 		memcpy(&current, extra, sizeof(SystemTime));
 }
 
+static const char *
+role_name(Oid role)
+{
+	char	   *name = GetUserNameFromId(role, true);
+
+	return name != NULL ? quote_identifier(name) : psprintf("%u", role);
+}
+
 /*
  * dbp_versioning_system_time_of returns whether a system time is set, and which;
  * it raises 42501 if whoever set it may not do so for rel.
@@ -127,10 +135,10 @@ dbp_versioning_system_time_of(Relation rel, TimestampTz *when)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 rel != NULL ?
-				 errmsg("role \"%s\" may not set the system time of table %s",
-						GetUserNameFromId(current.role, true), dbp_relation_name(rel)) :
-				 errmsg("role \"%s\" may not set the system time of this table",
-						GetUserNameFromId(current.role, true)),
+				 errmsg("role %s may not set the system time of table %s",
+						role_name(current.role), dbp_relation_name(rel)) :
+				 errmsg("role %s may not set the system time of this table",
+						role_name(current.role)),
 				 errdetail("A role sets the system time of tables that belong to it."),
 				 errhint("Call dbpatterns.set_system_time(NULL), or let a superuser run "
 						 "GRANT SET ON PARAMETER " SETTING ".")));

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "versioning/dropin.h"
 #include "versioning/system_time.h"
 #include "versioning/versioning.h"
 
@@ -25,4 +26,6 @@ dbp_versioning_init(void)
 	dbp_versioning_state_init();
 	dbp_versioning_batch_init();
 	dbp_versioning_follow_init();
+	dbp_dropin_table_init();
+	dbp_dropin_history_init();
 }
