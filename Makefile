@@ -244,14 +244,16 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	tenant_clone tenant_wall \
 	tenant_migrate \
 	versioning_enable versioning_dml versioning_alter versioning_partition \
-	versioning_read versioning_keep versioning_rights core_registry
+	versioning_read versioning_keep versioning_rights \
+	versioning_dropin versioning_dropin_history versioning_dropin_rights \
+	versioning_dropin_partition versioning_dropin_current core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
 	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
 	hierarchy-move hierarchy-nested hierarchy-rebuild hierarchy-snapshot \
 	tenant-keys tenant-migrate tenant-purge tenant-schema \
-	versioning-alter versioning-order
+	versioning-alter versioning-dropin versioning-order
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

@@ -9,8 +9,8 @@
  * the differences.
  *
  * A row that an UPDATE moves to another partition fires BEFORE UPDATE and BEFORE
- * DELETE there and BEFORE INSERT here, for one change.  The last row of a partition that
- * was updated is remembered, so that the other two are known for what they are.
+ * DELETE there and BEFORE INSERT here, for one change.  The row of a partition that was
+ * updated last is remembered, so that the other two are known for what they are.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -36,19 +36,8 @@
 
 PG_FUNCTION_INFO_V1(dbpatterns_versioning_dropin);
 
-/* The last row of a partition that was updated. */
-typedef struct Moving
-{
-	TransactionId xid;
-	SubTransactionId subid;
-	Oid			relid;
-	Oid			file;
-	ItemPointerData tid;
-	TimestampTz start;			/* of the new row's period */
-	bool		deleted;		/* its DELETE was seen */
-} Moving;
-
-static Moving moving;
+/* A row that has left a partition, and has not yet arrived in another. */
+static DropinMove leaving;
 
 /* ---- rows ------------------------------------------------------------- */
 
@@ -218,23 +207,24 @@ starts_at(const DropinFiring *firing, HeapTuple tuple, TimestampTz start)
 static void
 remember_update(const DropinFiring *firing, TimestampTz start)
 {
+	DropinMove *updated = &firing->table->updated;
+
 	if (!firing->rel->rd_rel->relispartition)
 		return;
-	moving.xid = GetTopTransactionId();
-	moving.subid = GetCurrentSubTransactionId();
-	moving.relid = RelationGetRelid(firing->rel);
-	moving.file = firing->rel->rd_rel->relfilenode;
-	moving.tid = firing->old->t_self;
-	moving.start = start;
-	moving.deleted = false;
+	updated->xid = GetTopTransactionId();
+	updated->subid = GetCurrentSubTransactionId();
+	updated->file = firing->rel->rd_rel->relfilenode;
+	updated->tid = firing->old->t_self;
+	updated->start = start;
 }
 
+/* What is remembered of a rolled back subtransaction is void. */
 static bool
-is_moving(void)
+is_current(const DropinMove *move)
 {
-	return TransactionIdIsValid(moving.xid) &&
-		moving.xid == GetTopTransactionIdIfAny() &&
-		moving.subid == GetCurrentSubTransactionId();
+	return TransactionIdIsValid(move->xid) &&
+		move->xid == GetTopTransactionIdIfAny() &&
+		move->subid == GetCurrentSubTransactionId();
 }
 
 /*
@@ -243,11 +233,12 @@ is_moving(void)
 static bool
 leaves_partition(const DropinFiring *firing)
 {
-	if (!is_moving() || moving.relid != RelationGetRelid(firing->rel) ||
-		moving.file != firing->rel->rd_rel->relfilenode ||
-		!ItemPointerEquals(&moving.tid, &firing->old->t_self))
+	DropinMove *updated = &firing->table->updated;
+
+	if (!is_current(updated) || updated->file != firing->rel->rd_rel->relfilenode ||
+		!ItemPointerEquals(&updated->tid, &firing->old->t_self))
 		return false;
-	moving.deleted = true;
+	leaving = *updated;
 	return true;
 }
 
@@ -257,10 +248,10 @@ leaves_partition(const DropinFiring *firing)
 static bool
 enters_partition(const DropinFiring *firing)
 {
-	if (!is_moving() || !moving.deleted || !firing->rel->rd_rel->relispartition ||
-		!starts_at(firing, firing->new, moving.start))
+	if (!firing->rel->rd_rel->relispartition || !is_current(&leaving) ||
+		!starts_at(firing, firing->new, leaving.start))
 		return false;
-	moving.xid = InvalidTransactionId;
+	leaving.xid = InvalidTransactionId;
 	return true;
 }
 

@@ -21,6 +21,16 @@
 #include "utils/rangetypes.h"
 #include "utils/typcache.h"
 
+/* A row of a partition that was updated, and may be on its way to another. */
+typedef struct DropinMove
+{
+	TransactionId xid;
+	SubTransactionId subid;
+	Oid			file;
+	ItemPointerData tid;
+	TimestampTz start;			/* of the new row's period */
+} DropinMove;
+
 /* What a trigger's arguments say of its table. */
 typedef struct DropinTable
 {
@@ -37,6 +47,7 @@ typedef struct DropinTable
 	int16		later;			/* events whose history an AFTER trigger
 								 * writes */
 	Oid			owner;
+	DropinMove	updated;		/* the last one */
 } DropinTable;
 
 /* How its history is written. */

@@ -339,12 +339,22 @@ build_history(DbpRelState *head, Relation rel, void *arg)
 
 /*
  * dbp_dropin_history returns how the history of rel is written, which raises
- * when it cannot be.
+ * when it cannot be.  The history is locked then: what was known of it before may no
+ * longer be true when the wait for an ALTER of it is over.
  */
 DropinHistory *
 dbp_dropin_history(Relation rel, Trigger *trigger, DropinTable *table)
 {
-	return (DropinHistory *) dbp_relstate_get(histories, rel, trigger->tgoid, table);
+	DropinHistory *history = NULL;
+	DbpRelState *state;
+
+	while ((state = dbp_relstate_get(histories, rel, trigger->tgoid, table)) !=
+		   (DbpRelState *) history)
+	{
+		history = (DropinHistory *) state;
+		LockRelationOid(history->relid, RowExclusiveLock);
+	}
+	return history;
 }
 
 /*

@@ -16,6 +16,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "compat/compat.h"
+#include "core/target.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "versioning/dropin.h"
@@ -24,8 +25,11 @@
 /* SQLSTATE of the warning, as in temporal_tables. */
 #define WARNING_PERIOD_ADJUSTED MAKE_SQLSTATE('0', '1', 'X', '0', '1')
 
-/* The last warning. */
-static Oid	warned_relid = InvalidOid;
+/* Tables that were warned of, in what a client sent at warned_at. */
+#define MAX_WARNED 16
+
+static Oid	warned[MAX_WARNED];
+static int	nwarned = 0;
 static TimestampTz warned_at = 0;
 
 /*
@@ -129,21 +133,46 @@ may_adjust(const DropinTable *table)
 static void
 warn(const DropinFiring *firing)
 {
-	TimestampTz now = GetCurrentStatementStartTimestamp();
+	Oid			root = dbp_partition_root(RelationGetRelid(firing->rel));
 
-	if (warned_relid == RelationGetRelid(firing->rel) && warned_at == now)
-		return;
-	warned_relid = RelationGetRelid(firing->rel);
-	warned_at = now;
+	if (warned_at != GetCurrentStatementStartTimestamp())
+	{
+		warned_at = GetCurrentStatementStartTimestamp();
+		nwarned = 0;
+	}
+	for (int i = 0; i < nwarned; i++)
+	{
+		if (warned[i] == root)
+			return;
+	}
+	if (nwarned < MAX_WARNED)
+		warned[nwarned++] = root;
 	ereport(WARNING,
 			(errcode(WARNING_PERIOD_ADJUSTED),
 			 errmsg("system period value of relation \"%s\" was adjusted",
 					RelationGetRelationName(firing->rel))));
 }
 
+static void
+raise_newer(const DropinFiring *firing, TimestampTz from, TimestampTz now)
+{
+	/* Both come in the same buffer. */
+	char	   *began = pstrdup(timestamptz_to_str(from));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("system period value of relation \"%s\" cannot be set to a valid period "
+					"because a row that is attempted to modify was also modified by another "
+					"transaction", RelationGetRelationName(firing->rel)),
+			 errdetail("the start time of system period is %s but the start time of the "
+					   "current transaction is %s", began, timestamptz_to_str(now)),
+			 errhint("retry the statement or set \"adjust\" parameter of \"versioning\" "
+					 "function to true")));
+}
+
 /*
- * dbp_dropin_end returns when a version ends that began at lower: now, or one microsecond
- * after it began, if that is not before now.
+ * dbp_dropin_end returns when a version ends that began at lower: now, or one
+ * microsecond after it began, if that is not before now.
  */
 TimestampTz
 dbp_dropin_end(const DropinFiring *firing, const RangeBound *lower, bool quiet)
@@ -155,16 +184,7 @@ dbp_dropin_end(const DropinFiring *firing, const RangeBound *lower, bool quiet)
 		return now;
 	from = DatumGetTimestampTz(lower->val);
 	if (!may_adjust(firing->table))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("system period value of relation \"%s\" cannot be set to a valid period "
-						"because a row that is attempted to modify was also modified by another "
-						"transaction", RelationGetRelationName(firing->rel)),
-				 errdetail("the start time of system period is %s but the start time of the "
-						   "current transaction is %s",
-						   pstrdup(timestamptz_to_str(from)), timestamptz_to_str(now)),
-				 errhint("retry the statement or set \"adjust\" parameter of \"versioning\" "
-						 "function to true")));
+		raise_newer(firing, from, now);
 
 	/* Its own earlier change is nothing a transaction need be told of. */
 	if (!quiet && !firing->own)

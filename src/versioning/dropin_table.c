@@ -172,12 +172,13 @@ find_later_events(DropinTable *table, Relation rel, const Trigger *trigger)
 						 "it keeps the period.")));
 	if (after == NULL)
 		return;
-	if (after->tgqual != NULL || after->tgnattr > 0)
+	if (after->tgqual != NULL || after->tgnattr > 0 || after->tgdeferrable)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("trigger \"%s\" of table %s must be fired for every row",
+				 errmsg("trigger \"%s\" of table %s must be fired for every row, at once",
 						after->tgname, dbp_relation_name(rel)),
-				 errhint("Create it without WHEN and without a list of columns.")));
+				 errhint("Create it without WHEN, without a list of columns, and not "
+						 "deferrable.")));
 	table->later = after->tgtype & ROW_EVENTS;
 }
 
