@@ -32,6 +32,7 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -49,7 +50,20 @@ static struct
 	LocalTransactionId lxid;
 	CommandId	command;
 	TimestampTz lower;
-}			updated;
+} updated;
+
+/*
+ * What tells rows of this transaction from those of others that it has written
+ * without a new version.
+ */
+typedef struct Changes
+{
+	LocalTransactionId lxid;
+	TimestampTz first;			/* no period of ours began before, unless the
+								 * system time was set back meanwhile */
+	HTAB	   *kept;			/* when periods of others began that we kept,
+								 * if not before that; NULL: none */
+} Changes;
 
 /* ---- periods --------------------------------------------------------------- */
 
@@ -117,10 +131,62 @@ with_period(VersioningState *state, Relation rel, HeapTuple row, TimestampTz low
 	return heap_modify_tuple_by_cols(row, desc, 1, &attno, &value, &isnull);
 }
 
-static bool
-is_ours(HeapTuple row)
+/*
+ * this_transaction returns what is known of the transaction, from before it gave
+ * the first period to a row.
+ */
+static Changes *
+this_transaction(VersioningState *state, Relation rel)
 {
-	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row->t_data));
+	static Changes changes = {InvalidLocalTransactionId};
+
+	if (changes.lxid != dbp_my_lxid())
+	{
+		changes.first = Min(dbp_versioning_now(rel, state->options.source),
+							GetCurrentTransactionStartTimestamp());
+		changes.kept = NULL;
+		changes.lxid = dbp_my_lxid();
+	}
+	return &changes;
+}
+
+/*
+ * is_ours tells whether the period of a row began in this transaction.  That the
+ * row was written by it is not enough: updates that make no version write rows, too.
+ */
+static bool
+is_ours(VersioningState *state, Relation rel, HeapTuple row, const SystemPeriod *period)
+{
+	Changes    *changes;
+
+	if (!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row->t_data)))
+		return false;
+	changes = this_transaction(state, rel);
+	return period->lower >= changes->first &&
+		(changes->kept == NULL ||
+		 hash_search(changes->kept, &period->lower, HASH_FIND, NULL) == NULL);
+}
+
+/*
+ * keep_period remembers that we write a row that keeps a period of another transaction.
+ */
+static void
+keep_period(VersioningState *state, Relation rel, const SystemPeriod *period)
+{
+	Changes    *changes = this_transaction(state, rel);
+	HASHCTL		ctl;
+
+	if (period->lower < changes->first)
+		return;
+	if (changes->kept == NULL)
+	{
+		ctl.keysize = sizeof(TimestampTz);
+		ctl.entrysize = sizeof(TimestampTz);
+		ctl.hcxt = TopTransactionContext;
+		changes->kept = hash_create("dbpatterns kept periods", 16, &ctl,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(changes->kept, &period->lower, HASH_ENTER, NULL);
 }
 
 /*
@@ -152,7 +218,7 @@ next_start(VersioningState *state, Relation rel, HeapTuple old, const SystemPeri
 
 	if (period->lower < now)
 		return now;
-	if (!is_ours(old))
+	if (!is_ours(state, rel, old, period))
 	{
 		if (state->options.refuse_newer)
 			ereport(ERROR,
@@ -221,14 +287,12 @@ is_changed(VersioningState *state, TriggerData *data, const int *columns, int n)
 }
 
 /*
- * makes_version tells whether an update begins a new period.  If a trigger may
- * still change the row, every one does but those of rows that are ours.
+ * makes_version tells whether an update of a row of another transaction begins a
+ * new period.  If a trigger may still change the row, every one does.
  */
 static bool
 makes_version(VersioningState *state, TriggerData *data)
 {
-	if (!state->options.all && is_ours(data->tg_trigtuple))
-		return false;
 	if (!state->last_before_update ||
 		(state->options.keep_unchanged && state->options.exclude == NIL))
 		return true;
@@ -244,11 +308,18 @@ before_update(VersioningState *state, TriggerData *data)
 	SystemPeriod period;
 
 	current_period(state, rel, data->tg_trigtuple, &period);
-	updated.rootid = state->head.rootid;
-	updated.lxid = dbp_my_lxid();
-	updated.command = GetCurrentCommandId(false);
-	updated.lower = makes_version(state, data) ?
-		next_start(state, rel, data->tg_trigtuple, &period, true) : period.lower;
+	updated.	rootid = state->head.rootid;
+	updated.	lxid = dbp_my_lxid();
+	updated.	command = GetCurrentCommandId(false);
+	updated.	lower = period.lower;
+
+	if (!state->options.all && is_ours(state, rel, data->tg_trigtuple, &period))
+		;						/* goes on */
+	else if (makes_version(state, data))
+		updated.	lower = next_start(state, rel, data->tg_trigtuple, &period, true);
+
+	else if (!state->options.all)
+		keep_period(state, rel, &period);
 	return with_period(state, rel, data->tg_newtuple, updated.lower);
 }
 
@@ -267,6 +338,7 @@ before_row(TriggerData *data)
 		current_period(state, rel, new, &period);
 		return new;
 	}
+	(void) this_transaction(state, rel);
 	return update ? before_update(state, data) : before_insert(state, rel, new);
 }
 
@@ -287,7 +359,7 @@ after_update(VersioningState *state, TriggerData *data)
 
 	if (!state->last_before_update)
 	{
-		bool		ours = !state->options.all && is_ours(old);
+		bool		ours = !state->options.all && is_ours(state, rel, old, &was);
 
 		if (is.empty || !is.open || ours != same ||
 			(!ours && state->options.source != TIME_CLOCK &&
@@ -324,9 +396,9 @@ archive_deleted(VersioningState *state, Relation rel, HeapTuple old)
 {
 	SystemPeriod period;
 
-	if (!state->options.all && is_ours(old))
-		return;
 	current_period(state, rel, old, &period);
+	if (!state->options.all && is_ours(state, rel, old, &period))
+		return;
 	dbp_versioning_add(state, old, period.lower,
 					   next_start(state, rel, old, &period, true));
 }

@@ -211,11 +211,11 @@ remember_update(const DropinFiring *firing, TimestampTz start)
 
 	if (!firing->rel->rd_rel->relispartition)
 		return;
-	updated->xid = GetTopTransactionId();
-	updated->subid = GetCurrentSubTransactionId();
-	updated->file = firing->rel->rd_rel->relfilenode;
-	updated->tid = firing->old->t_self;
-	updated->start = start;
+	updated   ->xid = GetTopTransactionId();
+	updated   ->subid = GetCurrentSubTransactionId();
+	updated   ->file = firing->rel->rd_rel->relfilenode;
+	updated   ->tid = firing->old->t_self;
+	updated   ->start = start;
 }
 
 /* What is remembered of a rolled back subtransaction is void. */

@@ -47,7 +47,7 @@ typedef struct DropinTable
 	int16		later;			/* events whose history an AFTER trigger
 								 * writes */
 	Oid			owner;
-	DropinMove	updated;		/* the last one */
+	DropinMove updated;			/* the last one */
 } DropinTable;
 
 /* How its history is written. */

@@ -207,7 +207,8 @@ add_period(Oid relid, const char *period)
 }
 
 /*
- * take_period takes over a column that is there, if all rows are current.
+ * take_period takes over a column that is there, if all rows are current: without an
+ * end, or with infinity for one, which is the same.
  */
 static void
 take_period(Oid relid, const char *period)
@@ -217,7 +218,7 @@ take_period(Oid relid, const char *period)
 
 	dbp_sql_query(psprintf("SELECT pg_catalog.count(*), pg_catalog.min(ctid::pg_catalog.text)"
 						   " FROM %s WHERE %s IS NULL OR pg_catalog.isempty(%s)"
-						   " OR NOT pg_catalog.upper_inf(%s)"
+						   " OR pg_catalog.upper(%s) OPERATOR(pg_catalog.<>) 'infinity'"
 						   " OR pg_catalog.lower(%s) OPERATOR(pg_catalog.=) 'infinity'",
 						   table, column, column, column, column), 0, NULL);
 	if (DatumGetInt64(dbp_sql_value(0, 0, NULL)) > 0)
@@ -227,6 +228,9 @@ take_period(Oid relid, const char *period)
 						dbp_sql_text(0, 0), table, period),
 				 errdetail("One of them is at ctid %s.", dbp_sql_text(0, 1)),
 				 errhint("A current row's period has a beginning and no end.")));
+	dbp_sql_query(psprintf("UPDATE %s SET %s = pg_catalog.tstzrange(pg_catalog.lower(%s), NULL)"
+						   " WHERE pg_catalog.upper(%s) OPERATOR(pg_catalog.=) 'infinity'",
+						   table, column, column, column), 0, NULL);
 	dbp_versioning_command(psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
 									table, column));
 }

@@ -9,6 +9,9 @@
  * name.  Where event triggers do not fire, the row triggers notice a column
  * they cannot archive, and versioning_check tells the rest.
  *
+ * Nothing is followed while check_function_bodies is off, as it is in a restore:
+ * the dump brings all of it, and would meet what we made.
+ *
  * Copyright (c) 2026, dbpatterns contributors
  *
  * src/versioning/follow.c
@@ -28,9 +31,16 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "versioning/versioning.h"
+
+static bool
+is_idle(void)
+{
+	return dbp_versioning_silent || !check_function_bodies;
+}
 
 static bool
 is_table(Oid relid)
@@ -130,7 +140,7 @@ after_ddl(const char *command, List *relids)
 {
 	ListCell   *lc;
 
-	if (dbp_versioning_silent)
+	if (is_idle())
 		return;
 	SPI_connect();
 	foreach(lc, relids)
@@ -152,7 +162,7 @@ after_rewrite(Oid relid, List *columns, List *computed)
 	bool		guard;
 	ListCell   *lc;
 
-	if (dbp_versioning_silent || computed == NIL || !is_table(relid) ||
+	if (is_idle() || computed == NIL || !is_table(relid) ||
 		get_rel_relispartition(relid))
 		return;
 	SPI_connect();
@@ -232,7 +242,7 @@ refuse_history_rename(Oid historyid, const char *old_name)
 static void
 after_rename(Oid relid, bool column, const char *old_name, const char *new_name)
 {
-	if (dbp_versioning_silent || !is_table(relid))
+	if (is_idle() || !is_table(relid))
 		return;
 	SPI_connect();
 	if (column)
@@ -271,7 +281,7 @@ after_drop_table(const DbpDropped *object)
 		return;
 	}
 	base = table_open(table.baseid, AccessShareLock);
-	needed = dbp_versioning_trigger(base) != NULL;
+	needed = check_function_bodies && dbp_versioning_trigger(base) != NULL;
 	table_close(base, NoLock);
 	if (needed)
 		ereport(ERROR,
@@ -296,8 +306,8 @@ after_drop(List *dropped)
 
 		if (object->classid == RelationRelationId)
 			after_drop_table(object);
-		else if (object->classid == PolicyRelationId && OidIsValid(object->relid) &&
-				 is_table(object->relid))
+		else if (object->classid == PolicyRelationId && !is_idle() &&
+				 OidIsValid(object->relid) && is_table(object->relid))
 			bring_in_line(object->relid);
 	}
 	SPI_finish();

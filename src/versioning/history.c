@@ -65,7 +65,7 @@ type_text(Form_pg_attribute att)
 	int32		typmod;
 	Oid			type = plain_type(att, &typmod);
 	char	   *text_ = format_type_extended(type, typmod,
-											FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+											 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 
 	if (OidIsValid(att->attcollation) && att->attcollation != get_typcollation(type))
 		return psprintf("%s COLLATE %s", text_, generate_collation_name(att->attcollation));

@@ -70,7 +70,7 @@ dbp_versioning_read_period(Datum value, SystemPeriod *period)
 	}
 	period->lower = lower.infinite ? DT_NOBEGIN : DatumGetTimestampTz(lower.val);
 	period->upper = upper.infinite ? DT_NOEND : DatumGetTimestampTz(upper.val);
-	period->open = upper.infinite;
+	period->open = upper.infinite || period->upper == DT_NOEND;
 }
 
 static RangeType *

@@ -70,12 +70,14 @@ make_copy(void *arg)
 static void
 copy_policies(Oid baseid, Oid historyid)
 {
-	DbpParam	param = DBP_PARAM(OIDOID, ObjectIdGetDatum(baseid));
 	char	   *history = dbp_relation_name_by_oid(historyid);
+	DbpParam	params[2];
 	uint64		rows;
 	List	   *copies = NIL;
 	ListCell   *lc;
 
+	params[0] = DBP_PARAM(OIDOID, ObjectIdGetDatum(baseid));
+	params[1] = DBP_PARAM(TEXTOID, CStringGetTextDatum(history));
 	rows = dbp_sql_query("SELECT pg_catalog.format('CREATE POLICY %I ON %s AS %s FOR SELECT TO %s USING (%s)',"
 						 "  p.polname, $2, CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,"
 						 "  r.names, pg_catalog.pg_get_expr(p.polqual, p.polrelid)),"
@@ -89,10 +91,7 @@ copy_policies(Oid baseid, Oid historyid)
 						 "  FROM pg_catalog.pg_roles a WHERE a.oid OPERATOR(pg_catalog.=) ANY (p.polroles)) r"
 						 " WHERE p.polrelid OPERATOR(pg_catalog.=) $1"
 						 " AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL ORDER BY p.polname",
-						 2, (DbpParam[])
-						 {
-							 param, DBP_PARAM(TEXTOID, CStringGetTextDatum(history))
-						 });
+						 2, params);
 	for (uint64 i = 0; i < rows; i++)
 	{
 		Copy	   *copy = palloc(sizeof(Copy));

@@ -39,7 +39,8 @@ typedef struct VersioningOptions
 	char	   *history;		/* quoted, with its schema */
 	char	   *period;			/* column of both tables */
 	TimeSource	source;
-	bool		all;			/* versions that a transaction itself ended, too */
+	bool		all;			/* versions that a transaction itself ended,
+								 * too */
 	bool		refuse_newer;	/* rows newer than the change */
 	bool		keep_unchanged; /* versions by updates that change nothing */
 	List	   *exclude;		/* columns without a history */
@@ -51,7 +52,7 @@ typedef struct SystemPeriod
 {
 	TimestampTz lower;			/* -infinity: unbounded, too */
 	TimestampTz upper;
-	bool		open;			/* has no upper bound */
+	bool		open;			/* has no upper bound, or infinity for one */
 	bool		empty;
 } SystemPeriod;
 
@@ -69,8 +70,8 @@ typedef struct VersioningState
 	AttrNumber	period;			/* here and in the history */
 	AttrNumber	history_period;
 	Oid			historyid;
-	bool		by_time;		/* the history is partitioned by the end of the
-								 * period */
+	bool		by_time;		/* the history is partitioned by the end of
+								 * the period */
 	bool		by_insert;		/* or by something else */
 	int			nhistory;
 	AttrNumber *map;			/* history column number - 1 to column, or 0 */
@@ -90,8 +91,9 @@ typedef struct VersionedTable
 {
 	Oid			baseid;
 	Oid			historyid;
-	int			columns;		/* that the table had when the history was brought in
-								 * line, dropped ones too; -1: not known */
+	int			columns;		/* that the table had when the history was
+								 * brought in line, dropped ones too; -1: not
+								 * known */
 	Interval   *partition_by;	/* NULL: not partitioned */
 	Interval   *keep;			/* NULL: for ever */
 } VersionedTable;

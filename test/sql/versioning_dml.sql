@@ -74,6 +74,19 @@ SELECT set_system_time('2020-07-01');
 UPDATE item SET price = price, name = name;
 SELECT count(*) FROM item WHERE lower(sys_period) = '2020-07-01';
 
+-- But a change after it, in the same transaction, does.
+BEGIN;
+UPDATE item SET price = price WHERE id = 3;
+UPDATE item SET price = 61 WHERE id = 3;
+UPDATE item SET price = 62 WHERE id = 3;
+COMMIT;
+SELECT * FROM item__versions() WHERE id = 3 ORDER BY sys_period;
+BEGIN;
+UPDATE item SET price = price WHERE id = 3;
+DELETE FROM item WHERE id = 3;
+SELECT * FROM item__versions() WHERE id = 3 ORDER BY sys_period;
+ROLLBACK;
+
 -- The period cannot be set by hand, by nobody and at no time.
 INSERT INTO item VALUES (7, 'forged', 1, '[1999-01-01,)');
 UPDATE item SET price = 2, sys_period = '[1998-01-01,1999-01-01)' WHERE id = 7;

@@ -43,7 +43,7 @@ SELECT to_regclass('t_history');
 CREATE TABLE own_history (note text, v int NOT NULL, sys_period tstzrange NOT NULL);
 INSERT INTO own_history VALUES ('from elsewhere', 0, '[2010-01-01,2011-01-01)');
 CREATE TABLE own (id int PRIMARY KEY, v int, sys_period tstzrange NOT NULL DEFAULT '[2015-01-01,)');
-INSERT INTO own VALUES (1, 1);
+INSERT INTO own VALUES (1, 1, '[2015-01-01,infinity)');
 SELECT versioning_enable('own', history => 'own_history');
 \d own_history
 SELECT set_system_time('2020-04-01');
