@@ -32,7 +32,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "versioning/dropin.h"
-#include "versioning/system_time.h"
+#include "versioning/versioning.h"
 
 PG_FUNCTION_INFO_V1(dbpatterns_versioning_dropin);
 
@@ -207,15 +207,15 @@ starts_at(const DropinFiring *firing, HeapTuple tuple, TimestampTz start)
 static void
 remember_update(const DropinFiring *firing, TimestampTz start)
 {
-	DropinMove *updated = &firing->table->updated;
+	DropinMove *move = &firing->table->last_update;
 
 	if (!firing->rel->rd_rel->relispartition)
 		return;
-	updated   ->xid = GetTopTransactionId();
-	updated   ->subid = GetCurrentSubTransactionId();
-	updated   ->file = firing->rel->rd_rel->relfilenode;
-	updated   ->tid = firing->old->t_self;
-	updated   ->start = start;
+	move->xid = GetTopTransactionId();
+	move->subid = GetCurrentSubTransactionId();
+	move->file = firing->rel->rd_rel->relfilenode;
+	move->tid = firing->old->t_self;
+	move->start = start;
 }
 
 /* What is remembered of a rolled back subtransaction is void. */
@@ -233,12 +233,12 @@ is_current(const DropinMove *move)
 static bool
 leaves_partition(const DropinFiring *firing)
 {
-	DropinMove *updated = &firing->table->updated;
+	DropinMove *move = &firing->table->last_update;
 
-	if (!is_current(updated) || updated->file != firing->rel->rd_rel->relfilenode ||
-		!ItemPointerEquals(&updated->tid, &firing->old->t_self))
+	if (!is_current(move) || move->file != firing->rel->rd_rel->relfilenode ||
+		!ItemPointerEquals(&move->tid, &firing->old->t_self))
 		return false;
-	leaving = *updated;
+	leaving = *move;
 	return true;
 }
 
@@ -461,6 +461,9 @@ dbpatterns_versioning_dropin(PG_FUNCTION_ARGS)
 			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(firing.old->t_data));
 	}
 
+	/* Rows that are loaded keep their periods, and have a history already. */
+	if (dbp_versioning_importing(firing.rel))
+		return PointerGetDatum(firing.new != NULL ? firing.new : firing.old);
 	if (TRIGGER_FIRED_BEFORE(event))
 		return PointerGetDatum(before(&firing));
 	after(&firing);

@@ -47,7 +47,7 @@ typedef struct DropinTable
 	int16		later;			/* events whose history an AFTER trigger
 								 * writes */
 	Oid			owner;
-	DropinMove updated;			/* the last one */
+	DropinMove	last_update;
 } DropinTable;
 
 /* How its history is written. */

@@ -140,6 +140,21 @@ TABLE past;
 SELECT price_id, days(sys_period) FROM item ORDER BY 1;
 SELECT price_id, days(sys_period) FROM item_history ORDER BY 1;
 
+-- Rows that are loaded keep their periods; it takes the owner to say so.
+BEGIN;
+SET LOCAL dbpatterns.versioning_import = on;
+COPY price FROM stdin;
+9	9	[2000-01-01,)
+\.
+INSERT INTO price VALUES (10, 10, '[2000-01-02,)');
+UPDATE price SET amount = 0, sys_period = '[2000-01-03,)' WHERE id = 10;
+DELETE FROM price WHERE id = 9;
+SELECT * FROM now WHERE id > 8;
+SELECT * FROM past WHERE id > 8;
+COMMIT;
+DELETE FROM price WHERE id = 10;
+SELECT * FROM past WHERE id > 8;
+
 -- TRUNCATE writes no history, as in temporal_tables.
 TRUNCATE item_history;
 TRUNCATE item;
