@@ -127,11 +127,11 @@ partition_name(Oid historyid, TimestampTz from)
 static void
 make_default(Oid historyid)
 {
+	char	   *schema = get_namespace_name(get_rel_namespace(historyid));
 	char	   *name = makeObjectName(get_rel_name(historyid), NULL, "default");
 
 	dbp_versioning_command(psprintf("CREATE TABLE %s PARTITION OF %s DEFAULT",
-									quote_qualified_identifier(get_namespace_name(get_rel_namespace(historyid)),
-															   name),
+									quote_qualified_identifier(schema, name),
 									dbp_relation_name_by_oid(historyid)));
 }
 
@@ -433,7 +433,8 @@ dbpatterns_versioning_run(PG_FUNCTION_ARGS)
 	else
 	{
 		DbpOwnerScope scope;
-		DbpParam	param = DBP_PARAM(NAMEOID, CStringGetDatum(GetUserNameFromId(GetUserId(), false)));
+		char	   *user = GetUserNameFromId(GetUserId(), false);
+		DbpParam	param = DBP_PARAM(NAMEOID, CStringGetDatum(user));
 		uint64		rows;
 
 		dbp_enter_owner(&scope, dbp_relation_owner(dbp_own_relation("versioning")));

@@ -149,8 +149,8 @@ summarize(const VersionedTable *table, const VersioningOptions *options, bool gu
 /*
  * dbp_versioning_sync brings triggers, history, functions and rights in line with a
  * table and its options, and tells whether triggers changed.  guard: whether TRUNCATE is
- * met; reset: whether triggers that were disabled fire again.  The caller is connected to SPI and holds a lock on the table, which is
- * closed.
+ * met; reset: whether triggers that were disabled fire again.  The caller is
+ * connected to SPI and holds a lock on the table, which is closed.
  */
 bool
 dbp_versioning_sync(VersionedTable *table, const VersioningOptions *options, bool guard,
