@@ -57,6 +57,7 @@ OBJS = \
 	src/core/owner.o \
 	src/core/parts.o \
 	src/core/progress.o \
+	src/core/reader.o \
 	src/core/registry.o \
 	src/core/relstate.o \
 	src/core/sql.o \
@@ -136,6 +137,13 @@ OBJS = \
 	src/hierarchy/walk_source.o \
 	src/hierarchy/walk_sql.o \
 	src/hierarchy/write.o \
+	src/period/enable.o \
+	src/period/follow.o \
+	src/period/foreign.o \
+	src/period/functions.o \
+	src/period/normalize.o \
+	src/period/period.o \
+	src/period/spec.o \
 	src/tenant/admin.o \
 	src/tenant/admit.o \
 	src/tenant/belongings.o \
@@ -219,6 +227,7 @@ INSTALL_SQL = \
 	sql/install/70_versioning.sql \
 	sql/install/71_versioning_read.sql \
 	sql/install/72_versioning_dropin.sql \
+	sql/install/75_period.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql

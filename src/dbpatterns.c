@@ -19,6 +19,7 @@
 #include "core/relstate.h"
 #include "fmgr.h"
 #include "hierarchy/hierarchy.h"
+#include "period/period.h"
 #include "tenant/tenant.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
@@ -43,5 +44,6 @@ _PG_init(void)
 	dbp_hier_init();
 	dbp_tenant_init();
 	dbp_versioning_init();
+	dbp_period_init();
 	MarkGUCPrefixReserved("dbpatterns");
 }

@@ -169,3 +169,12 @@ GRANT EXECUTE ON PROCEDURE
     dbpatterns.versioning_run(regclass),
     dbpatterns.history_purge(regclass, interval, bigint)
 TO PUBLIC;
+
+-- Owners give their tables periods.
+GRANT SELECT ON dbpatterns.period_status TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.period_enable(regclass, name[], name, name, name, boolean),
+    dbpatterns.period_disable(regclass),
+    dbpatterns.period_check(regclass),
+    dbpatterns.period_trigger()
+TO PUBLIC;

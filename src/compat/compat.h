@@ -98,6 +98,20 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 #define AT_SetExpression ((AlterTableType) -1)
 #endif
 
+/* 17: exclusion constraints on partitioned tables. */
+#if PG_VERSION_NUM < 170000
+#define DBP_EXCLUSION_ON_PARTITIONED	false
+#else
+#define DBP_EXCLUSION_ON_PARTITIONED	true
+#endif
+
+/* 18: UNIQUE (..., period WITHOUT OVERLAPS). */
+#if PG_VERSION_NUM < 180000
+#define DBP_WITHOUT_OVERLAPS	false
+#else
+#define DBP_WITHOUT_OVERLAPS	true
+#endif
+
 /* 18: virtual generated columns. */
 #if PG_VERSION_NUM < 180000
 #define ATTRIBUTE_GENERATED_VIRTUAL	'v'

@@ -107,6 +107,33 @@ run(const char *sql, int nparams, const DbpParam *params, Snapshot snapshot)
 	return SPI_processed;
 }
 
+static void
+run_command(char *sql)
+{
+	int			rc = SPI_execute(sql, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "SPI failed for \"%s\": %s", sql, SPI_result_code_string(rc));
+	pfree(sql);
+}
+
+/* The text of a command: in a macro, since va_start wants its function's arguments. */
+#define FORMAT_COMMAND(sql, format) \
+	do { \
+		initStringInfo(&(sql)); \
+		for (;;) \
+		{ \
+			va_list		args_; \
+			int			needed_; \
+			va_start(args_, format); \
+			needed_ = appendStringInfoVA(&(sql), format, args_); \
+			va_end(args_); \
+			if (needed_ == 0) \
+				break; \
+			enlargeStringInfo(&(sql), needed_); \
+		} \
+	} while (0)
+
 /*
  * dbp_sql_command runs a utility command or other text without parameters.
  */
@@ -114,26 +141,32 @@ void
 dbp_sql_command(const char *format,...)
 {
 	StringInfoData sql;
-	int			rc;
 
-	initStringInfo(&sql);
-	for (;;)
+	FORMAT_COMMAND(sql, format);
+	run_command(sql.data);
+}
+
+/*
+ * dbp_sql_silently does so while a flag is up that tells a module that the command is
+ * its own.
+ */
+void
+dbp_sql_silently(bool *silent, const char *format,...)
+{
+	bool		was = *silent;
+	StringInfoData sql;
+
+	FORMAT_COMMAND(sql, format);
+	*silent = true;
+	PG_TRY();
 	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&sql, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&sql, needed);
+		run_command(sql.data);
 	}
-
-	rc = SPI_execute(sql.data, false, 0);
-	if (rc < 0)
-		elog(ERROR, "SPI failed for \"%s\": %s", sql.data, SPI_result_code_string(rc));
-	pfree(sql.data);
+	PG_FINALLY();
+	{
+		*silent = was;
+	}
+	PG_END_TRY();
 }
 
 /*

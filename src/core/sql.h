@@ -32,6 +32,7 @@ typedef struct DbpParam
 extern DbpParam dbp_texts_param(List *strings);
 extern DbpParam dbp_oids_param(List *oids);
 extern void dbp_sql_command(const char *format,...) pg_attribute_printf(1, 2);
+extern void dbp_sql_silently(bool *silent, const char *format,...) pg_attribute_printf(2, 3);
 extern uint64 dbp_sql_query(const char *sql, int nparams, const DbpParam *params);
 extern uint64 dbp_sql_query_kept(const char *sql, SPIPlanPtr *plan);
 extern uint64 dbp_sql_query_latest(const char *sql, int nparams,

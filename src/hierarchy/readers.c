@@ -41,10 +41,10 @@ reader_name(const HierSpec *spec, const HierReader *reader)
 }
 
 /*
- * dbp_reader_name returns the quoted name of a reader, with its schema.
+ * dbp_hier_reader_name returns the quoted name of a reader, with its schema.
  */
 char *
-dbp_reader_name(const HierShape *shape, const HierReader *reader)
+dbp_hier_reader_name(const HierShape *shape, const HierReader *reader)
 {
 	return quote_qualified_identifier(get_namespace_name(shape->nspid),
 									  reader_name(shape->spec, reader));
@@ -199,7 +199,7 @@ require_free(const HierShape *shape, const HierReader *reader, List *own)
 	if (list_difference_oid(functions, own) != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_FUNCTION),
-				 errmsg("function %s already exists", dbp_reader_name(shape, reader)),
+				 errmsg("function %s already exists", dbp_hier_reader_name(shape, reader)),
 				 errhint("The functions that read a closure table are named after it: give another closure name, or rename that function.")));
 	return functions != NIL;
 }
@@ -232,12 +232,12 @@ create_reader(const HierShape *shape, const HierReader *reader, bool replace)
 	dbp_hier_command(dbp_reader_definition(shape, reader, replace));
 	if (!replace && shape->owner != GetUserId())
 		dbp_hier_command(psprintf("ALTER FUNCTION %s OWNER TO %s",
-								  dbp_reader_name(shape, reader),
+								  dbp_hier_reader_name(shape, reader),
 								  quote_identifier(GetUserNameFromId(shape->owner, false))));
 	CommandCounterIncrement();
 	functions = functions_named(shape, reader);
 	if (functions == NIL)
-		elog(ERROR, "function %s is not there", dbp_reader_name(shape, reader));
+		elog(ERROR, "function %s is not there", dbp_hier_reader_name(shape, reader));
 	function.objectId = linitial_oid(functions);
 	table.objectId = shape->closureid;
 	recordDependencyOn(&function, &table, DEPENDENCY_AUTO);

@@ -72,6 +72,6 @@ extern const int dbp_hier_nreaders;
 
 extern char *dbp_reader_definition(const HierShape *shape, const HierReader *reader,
 								   bool replace);
-extern char *dbp_reader_name(const HierShape *shape, const HierReader *reader);
+extern char *dbp_hier_reader_name(const HierShape *shape, const HierReader *reader);
 
 #endif							/* DBP_HIERARCHY_READERS_H */

@@ -433,7 +433,7 @@ dbp_reader_definition(const HierShape *shape, const HierReader *reader, bool rep
 	initStringInfo(&sql);
 	x.out = &sql;
 	appendStringInfo(&sql, "CREATE %sFUNCTION %s(", replace ? "OR REPLACE " : "",
-					 dbp_reader_name(shape, reader));
+					 dbp_hier_reader_name(shape, reader));
 	put_arguments(&x, &names);
 	appendStringInfo(&sql, ") RETURNS %s LANGUAGE sql STABLE PARALLEL SAFE BEGIN ATOMIC ",
 					 result.data);

@@ -32,6 +32,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "versioning/versioning.h"
 
@@ -456,8 +457,8 @@ dbpatterns_versioning_disable(PG_FUNCTION_ARGS)
 	table_close(rel, NoLock);
 
 	historyid = dbp_versioning_history(&options);
+	dbp_readers_drop(&dbp_versioning_readers, baseid);
 	(void) dbp_versioning_drop_triggers(baseid);
-	dbp_versioning_drop_functions(baseid);
 	dbp_versioning_forget(baseid);
 	leave_period(baseid, options.period, keep);
 	if (!keep && OidIsValid(historyid))

@@ -89,7 +89,7 @@ follow_owner(const VersionedTable *table)
 	dbp_versioning_command(psprintf("ALTER TABLE %s OWNER TO %s",
 									dbp_relation_name_by_oid(table->historyid),
 									quote_identifier(owner)));
-	dbp_versioning_give_functions(table->baseid, owner);
+	dbp_readers_give(&dbp_versioning_readers, table->baseid, owner);
 }
 
 /*
@@ -257,7 +257,7 @@ after_rename(Oid relid, bool column, const char *old_name, const char *new_name)
 		bool		guard;
 
 		if (read_table(relid, &table, &options, &guard))
-			dbp_versioning_rename_functions(relid, old_name, new_name);
+			dbp_readers_rename(&dbp_versioning_readers, relid, old_name, new_name);
 	}
 	SPI_finish();
 }

@@ -168,8 +168,8 @@ static char *
 function_of(const Subject *subject, const char *what)
 {
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(subject->baseid)),
-									  dbp_versioning_function_name(get_rel_name(subject->baseid),
-																   what));
+									  dbp_reader_name(get_rel_name(subject->baseid),
+													  what));
 }
 
 /* ---- history of a row ------------------------------------------------------ */

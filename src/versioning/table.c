@@ -160,8 +160,8 @@ dbp_versioning_sync(VersionedTable *table, const VersioningOptions *options, boo
 
 	table->columns = dbp_versioning_sync_history(table->baseid, table->historyid, options,
 												 table->columns);
-	changed = dbp_versioning_set_triggers(table->baseid, options, guard, reset);
 	dbp_versioning_make_functions(table->baseid, table->historyid, options);
+	changed = dbp_versioning_set_triggers(table->baseid, options, guard, reset);
 	dbp_versioning_sync_rights(table->baseid, table->historyid);
 	dbp_versioning_save(table);
 	dbp_registry_set(table->baseid, "versioning", summarize(table, options, guard));

@@ -40,18 +40,7 @@ bool		dbp_versioning_silent = false;
 void
 dbp_versioning_command(const char *sql)
 {
-	bool		silent = dbp_versioning_silent;
-
-	dbp_versioning_silent = true;
-	PG_TRY();
-	{
-		dbp_sql_command("%s", sql);
-	}
-	PG_FINALLY();
-	{
-		dbp_versioning_silent = silent;
-	}
-	PG_END_TRY();
+	dbp_sql_silently(&dbp_versioning_silent, "%s", sql);
 }
 
 /* What ALTER TABLE says of a trigger that does not fire as usual. */

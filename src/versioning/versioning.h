@@ -15,6 +15,7 @@
 
 #include "access/htup.h"
 #include "core/codec.h"
+#include "core/reader.h"
 #include "core/relstate.h"
 #include "datatype/timestamp.h"
 #include "utils/reltrigger.h"
@@ -145,13 +146,9 @@ extern void dbp_versioning_rename_column(Oid historyid, const char *old_name,
 										 const char *new_name);
 
 /* functions.c */
-extern char *dbp_versioning_function_name(const char *table, const char *what);
+extern const DbpReaders dbp_versioning_readers;
 extern void dbp_versioning_make_functions(Oid baseid, Oid historyid,
 										  const VersioningOptions *options);
-extern void dbp_versioning_rename_functions(Oid baseid, const char *old_name,
-											const char *new_name);
-extern void dbp_versioning_give_functions(Oid baseid, const char *owner);
-extern void dbp_versioning_drop_functions(Oid baseid);
 extern bool dbp_versioning_has_functions(Oid baseid);
 
 /* triggers.c */
