@@ -140,6 +140,8 @@ OBJS = \
 	src/period/enable.o \
 	src/period/follow.o \
 	src/period/foreign.o \
+	src/period/foreign_act.o \
+	src/period/foreign_check.o \
 	src/period/functions.o \
 	src/period/normalize.o \
 	src/period/period.o \
@@ -228,6 +230,7 @@ INSTALL_SQL = \
 	sql/install/71_versioning_read.sql \
 	sql/install/72_versioning_dropin.sql \
 	sql/install/75_period.sql \
+	sql/install/76_period_fk.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql
@@ -255,14 +258,15 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	versioning_enable versioning_dml versioning_alter versioning_partition \
 	versioning_read versioning_keep versioning_rights \
 	versioning_dropin versioning_dropin_history versioning_dropin_rights \
-	versioning_dropin_partition versioning_dropin_current core_registry
+	versioning_dropin_partition versioning_dropin_current \
+	period_enable period_fk core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
 	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
 	hierarchy-move hierarchy-nested hierarchy-rebuild hierarchy-snapshot \
 	tenant-keys tenant-migrate tenant-purge tenant-schema \
-	versioning-alter versioning-dropin versioning-order
+	versioning-alter versioning-dropin versioning-order period-fk
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

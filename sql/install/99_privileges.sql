@@ -176,5 +176,8 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.period_enable(regclass, name[], name, name, name, boolean),
     dbpatterns.period_disable(regclass),
     dbpatterns.period_check(regclass),
-    dbpatterns.period_trigger()
+    dbpatterns.period_trigger(),
+    dbpatterns.period_foreign_key(regclass, name[], regclass, name[], text, text, name),
+    dbpatterns.period_foreign_key_drop(regclass, name),
+    dbpatterns.period_foreign_trigger()
 TO PUBLIC;

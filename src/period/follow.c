@@ -23,6 +23,7 @@
 #include "core/registry.h"
 #include "core/sql.h"
 #include "core/target.h"
+#include "period/foreign.h"
 #include "period/period.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -99,7 +100,10 @@ after_ddl(const char *command, List *relids)
 	foreach(lc, relids)
 	{
 		if (is_table(lfirst_oid(lc)))
+		{
 			bring_in_line(dbp_partition_root(lfirst_oid(lc)));
+			dbp_foreign_follow(lfirst_oid(lc), NULL, NULL);
+		}
 	}
 	SPI_finish();
 }
@@ -136,6 +140,7 @@ after_rename(Oid relid, bool column, const char *old_name, const char *new_name)
 			dbp_period_create_trigger(relid, &options);
 			dbp_registry_set(relid, "period", dbp_period_print(&options));
 		}
+		dbp_foreign_follow(relid, old_name, new_name);
 	}
 	SPI_finish();
 }
@@ -156,6 +161,8 @@ after_drop(List *dropped)
 	{
 		DbpDropped *object = lfirst(lc);
 
+		if (object->classid == RelationRelationId)
+			dbp_foreign_forget(object->objid);
 		if (object->classid != TriggerRelationId || !OidIsValid(object->relid) ||
 			!is_table(object->relid) ||
 			strncmp(object->identity, "dbpatterns_", strlen("dbpatterns_")) != 0)

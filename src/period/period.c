@@ -22,6 +22,7 @@
 #include "core/sql.h"
 #include "core/target.h"
 #include "funcapi.h"
+#include "period/foreign.h"
 #include "period/period.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -101,4 +102,5 @@ dbp_period_init(void)
 {
 	dbp_period_spec_init();
 	dbp_period_follow_init();
+	dbp_foreign_check_init();
 }
