@@ -146,6 +146,7 @@ OBJS = \
 	src/period/normalize.o \
 	src/period/period.o \
 	src/period/spec.o \
+	src/period/timeline.o \
 	src/tenant/admin.o \
 	src/tenant/admit.o \
 	src/tenant/belongings.o \
@@ -259,7 +260,7 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	versioning_read versioning_keep versioning_rights \
 	versioning_dropin versioning_dropin_history versioning_dropin_rights \
 	versioning_dropin_partition versioning_dropin_current \
-	period_enable period_fk core_registry
+	period_enable period_fk period_timeline core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \

@@ -42,3 +42,18 @@ SELECT r.target, r.options OPERATOR(pg_catalog.->) 'key' AS key,
 FROM _dbpatterns.registry r
 WHERE r.pattern OPERATOR(pg_catalog.=) 'period';
 COMMENT ON VIEW dbpatterns.period_status IS 'tables with a period';
+
+CREATE FUNCTION dbpatterns.timeline(target regclass, key jsonb, OUT period text, OUT "row" jsonb)
+RETURNS SETOF record
+LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_timeline';
+COMMENT ON FUNCTION dbpatterns.timeline(regclass, jsonb) IS 'the rows of one key in order of time';
+
+CREATE FUNCTION dbpatterns.gaps(target regclass, key jsonb, within text DEFAULT NULL, OUT period text)
+RETURNS SETOF text
+LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_gaps';
+COMMENT ON FUNCTION dbpatterns.gaps(regclass, jsonb, text) IS 'the periods in which no row of a key holds';
+
+CREATE FUNCTION dbpatterns.coalesce_periods(target regclass, key jsonb) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_coalesce_periods';
+COMMENT ON FUNCTION dbpatterns.coalesce_periods(regclass, jsonb) IS
+    'makes one row of rows of a key that follow each other and are equal';

@@ -177,6 +177,9 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.period_disable(regclass),
     dbpatterns.period_check(regclass),
     dbpatterns.period_trigger(),
+    dbpatterns.timeline(regclass, jsonb),
+    dbpatterns.gaps(regclass, jsonb, text),
+    dbpatterns.coalesce_periods(regclass, jsonb),
     dbpatterns.period_foreign_key(regclass, name[], regclass, name[], text, text, name),
     dbpatterns.period_foreign_key_drop(regclass, name),
     dbpatterns.period_foreign_trigger()

@@ -23,7 +23,9 @@
 #include "core/owner.h"
 #include "core/target.h"
 #include "storage/lmgr.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
 /*
@@ -171,6 +173,37 @@ dbp_require_words(FunctionCallInfo fcinfo, int argno, const char *argument, cons
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"%s\" must not be empty", argument),
 				 errhint("%s", hint)));
+}
+
+/*
+ * dbp_require_key raises 22023 unless a JSONB argument is an object with a value for each
+ * of the columns and nothing else.
+ */
+void
+dbp_require_key(FunctionCallInfo fcinfo, int argno, const char *argument, const char *table,
+				List *columns)
+{
+	Jsonb	   *key = PG_GETARG_JSONB_P(argno);
+	StringInfoData names;
+	bool		fits = JB_ROOT_IS_OBJECT(key) && JB_ROOT_COUNT(key) == list_length(columns);
+	ListCell   *lc;
+
+	initStringInfo(&names);
+	foreach(lc, columns)
+	{
+		char	   *name = lfirst(lc);
+		JsonbValue	value;
+
+		appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", name);
+		if (fits)
+			fits = getKeyJsonValueFromContainer(&key->root, name, strlen(name), &value) != NULL &&
+				value.type != jbvNull;
+	}
+	if (!fits)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" does not name one row of table %s", argument, table),
+				 errhint("Give a JSON object with a value for each of %s.", names.data)));
 }
 
 /*

@@ -37,6 +37,8 @@ extern void dbp_require_argument(FunctionCallInfo fcinfo, int argno, const char 
 								 const char *hint);
 extern void dbp_require_words(FunctionCallInfo fcinfo, int argno, const char *argument,
 							  const char *hint);
+extern void dbp_require_key(FunctionCallInfo fcinfo, int argno, const char *argument,
+							const char *table, List *columns);
 extern void dbp_require_own_transaction(FunctionCallInfo fcinfo, const char *procedure);
 extern bool dbp_choose_argument(FunctionCallInfo fcinfo, int argno, const char *argument,
 								const char *first, const char *second);

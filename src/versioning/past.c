@@ -101,35 +101,6 @@ join_key(Subject *subject, Relation base)
 }
 
 /*
- * require_key raises 22023 unless a JSON object names the columns of the primary key
- * and nothing else.
- */
-static void
-require_key(Subject *subject, Jsonb *key)
-{
-	StringInfoData names;
-	bool		fits = JB_ROOT_IS_OBJECT(key) && JB_ROOT_COUNT(key) == list_length(subject->key);
-	ListCell   *lc;
-
-	initStringInfo(&names);
-	foreach(lc, subject->key)
-	{
-		char	   *name = lfirst(lc);
-		JsonbValue	value;
-
-		appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", name);
-		if (fits)
-			fits = getKeyJsonValueFromContainer(&key->root, name, strlen(name), &value) != NULL &&
-				value.type != jbvNull;
-	}
-	if (!fits)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"key\" does not name one row of table %s", subject->base),
-				 errhint("Give a JSON object with a value for each of %s.", names.data)));
-}
-
-/*
  * read_subject finds the row that the first two arguments name, or raises.
  */
 static void
@@ -158,7 +129,7 @@ read_subject(FunctionCallInfo fcinfo, Subject *subject)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table %s has no primary key", subject->base),
 				 errhint("Without one a row cannot be told from others; read the functions of the table.")));
-	require_key(subject, PG_GETARG_JSONB_P(1));
+	dbp_require_key(fcinfo, 1, "key", subject->base, subject->key);
 	join_key(subject, base);
 	subject->from = psprintf("pg_catalog.jsonb_populate_record(NULL::%s, $1) k", subject->base);
 	table_close(base, NoLock);
