@@ -145,6 +145,11 @@ OBJS = \
 	src/period/functions.o \
 	src/period/normalize.o \
 	src/period/period.o \
+	src/period/portion.o \
+	src/period/portion_sql.o \
+	src/period/portion_table.o \
+	src/period/price.o \
+	src/period/price_report.o \
 	src/period/spec.o \
 	src/period/timeline.o \
 	src/tenant/admin.o \
@@ -232,6 +237,8 @@ INSTALL_SQL = \
 	sql/install/72_versioning_dropin.sql \
 	sql/install/75_period.sql \
 	sql/install/76_period_fk.sql \
+	sql/install/77_portion.sql \
+	sql/install/78_price.sql \
 	sql/install/99_privileges.sql
 
 DATA_built = sql/dbpatterns--$(EXTVERSION).sql

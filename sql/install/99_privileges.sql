@@ -184,3 +184,18 @@ GRANT EXECUTE ON FUNCTION
     dbpatterns.period_foreign_key_drop(regclass, name),
     dbpatterns.period_foreign_trigger()
 TO PUBLIC;
+
+-- Portions and prices are edited and read with the rights of who calls.
+GRANT EXECUTE ON FUNCTION
+    dbpatterns.portion_update(regclass, jsonb, text, jsonb),
+    dbpatterns.portion_update(regclass, jsonb, anyrange, jsonb),
+    dbpatterns.portion_delete(regclass, jsonb, text),
+    dbpatterns.portion_delete(regclass, jsonb, anyrange),
+    dbpatterns.portion_upsert(regclass, jsonb, text),
+    dbpatterns.portion_upsert(regclass, jsonb, anyrange),
+    dbpatterns.price_set(regclass, jsonb, numeric, timestamptz, timestamptz, name, text),
+    dbpatterns.price_at(regclass, jsonb, timestamptz, name, text),
+    dbpatterns.price_lowest(regclass, jsonb, timestamptz, interval, name, text),
+    dbpatterns.price_lowest_detail(regclass, jsonb, timestamptz, interval, name, text),
+    dbpatterns.price_changes(regclass, jsonb, timestamptz, timestamptz, name, text)
+TO PUBLIC;

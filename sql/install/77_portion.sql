@@ -1,0 +1,56 @@
+-- Editing what holds during a portion of time.
+CREATE FUNCTION dbpatterns.portion_update(
+    target regclass,
+    key jsonb,
+    portion text,
+    set jsonb)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_portion_update';
+COMMENT ON FUNCTION dbpatterns.portion_update(regclass, jsonb, text, jsonb) IS
+    'sets columns during a portion of time; returns how many rows it changed';
+
+CREATE FUNCTION dbpatterns.portion_update(
+    target regclass,
+    key jsonb,
+    portion anyrange,
+    set jsonb)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_portion_update';
+COMMENT ON FUNCTION dbpatterns.portion_update(regclass, jsonb, anyrange, jsonb) IS
+    'sets columns during a portion of time; returns how many rows it changed';
+
+CREATE FUNCTION dbpatterns.portion_delete(
+    target regclass,
+    key jsonb,
+    portion text)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_portion_delete';
+COMMENT ON FUNCTION dbpatterns.portion_delete(regclass, jsonb, text) IS
+    'removes what holds during a portion of time; returns how many rows it changed or deleted';
+
+CREATE FUNCTION dbpatterns.portion_delete(
+    target regclass,
+    key jsonb,
+    portion anyrange)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_portion_delete';
+COMMENT ON FUNCTION dbpatterns.portion_delete(regclass, jsonb, anyrange) IS
+    'removes what holds during a portion of time; returns how many rows it changed or deleted';
+
+CREATE FUNCTION dbpatterns.portion_upsert(
+    target regclass,
+    "row" jsonb,
+    portion text)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_portion_upsert';
+COMMENT ON FUNCTION dbpatterns.portion_upsert(regclass, jsonb, text) IS
+    'sets columns during a portion of time, also where there was no row; returns how many rows it changed or inserted';
+
+CREATE FUNCTION dbpatterns.portion_upsert(
+    target regclass,
+    "row" jsonb,
+    portion anyrange)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbpatterns_portion_upsert';
+COMMENT ON FUNCTION dbpatterns.portion_upsert(regclass, jsonb, anyrange) IS
+    'sets columns during a portion of time, also where there was no row; returns how many rows it changed or inserted';
