@@ -146,6 +146,7 @@ OBJS = \
 	src/period/normalize.o \
 	src/period/period.o \
 	src/period/portion.o \
+	src/period/portion_period.o \
 	src/period/portion_sql.o \
 	src/period/portion_table.o \
 	src/period/price.o \
@@ -273,8 +274,8 @@ ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \
 	hierarchy-edit hierarchy-enable hierarchy-graph hierarchy-insert \
 	hierarchy-move hierarchy-nested hierarchy-rebuild hierarchy-snapshot \
-	tenant-keys tenant-migrate tenant-purge tenant-schema \
-	versioning-alter versioning-dropin versioning-order period-fk
+	period-fk period-portion tenant-keys tenant-migrate tenant-purge tenant-schema \
+	versioning-alter versioning-dropin versioning-order
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = test/tap/*.pl

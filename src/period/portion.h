@@ -19,6 +19,18 @@
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
+/* What a table's constraint says of its period. */
+typedef struct PortionPeriod
+{
+	int			nkey;
+	AttrNumber *key;
+	AttrNumber	column;			/* a range, or 0 */
+	AttrNumber	from;			/* or the columns of its bounds */
+	AttrNumber	upto;
+	Oid			range;			/* type of the range, no domain */
+	char	   *constraint;
+} PortionPeriod;
+
 /* A plan that is kept with the table it is for. */
 typedef struct PortionPlan
 {
@@ -87,6 +99,9 @@ typedef struct PortionEdit
 	Datum		tids;			/* what is locked */
 	Datum		rels;			/* in which partitions */
 } PortionEdit;
+
+/* in portion_period.c */
+extern bool dbp_portion_period_of(Relation rel, PortionPeriod *period);
 
 /* in portion_table.c */
 extern PortionTable *dbp_portion_table(Relation rel);

@@ -43,58 +43,6 @@
 
 static DbpRelStateCache *cache = NULL;
 
-/* What a table's constraint says of its period. */
-typedef struct DbpPeriod
-{
-	int			nkey;
-	AttrNumber *key;
-	AttrNumber	column;
-	AttrNumber	from;
-	AttrNumber	upto;
-	Oid			range;
-	Oid			subtype;
-	char	   *constraint;
-} DbpPeriod;
-
-static DbpPeriod *
-dbp_period_get(Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-	DbpPeriod  *period = NULL;
-
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		if (index->rd_index->indisexclusion && period == NULL)
-		{
-			int			n = index->rd_index->indnkeyatts;
-
-			period = palloc0(sizeof(*period));
-			period->nkey = n - 1;
-			period->key = palloc0(sizeof(AttrNumber) * n);
-			for (int i = 0; i < n - 1; i++)
-				period->key[i] = index->rd_index->indkey.values[i];
-			period->column = index->rd_index->indkey.values[n - 1];
-			if (period->column == 0)
-			{
-				FuncExpr   *f = linitial(RelationGetIndexExpressions(index));
-
-				period->from = ((Var *) linitial(f->args))->varattno;
-				period->upto = ((Var *) lsecond(f->args))->varattno;
-				period->range = f->funcresulttype;
-			}
-			else
-				period->range = TupleDescAttr(RelationGetDescr(rel), period->column - 1)->atttypid;
-			period->subtype = get_range_subtype(period->range);
-			period->constraint = pstrdup(RelationGetRelationName(index));
-		}
-		index_close(index, AccessShareLock);
-	}
-	return period;
-}
-
 /* ---- the table ------------------------------------------------------------- */
 
 static char *
@@ -221,9 +169,9 @@ build_table(DbpRelState *head, Relation rel, void *arg)
 {
 	PortionTable *table = (PortionTable *) head;
 	MemoryContextCallback *callback = palloc0(sizeof(*callback));
-	DbpPeriod  *period = dbp_period_get(rel);
+	PortionPeriod period;
 
-	if (period == NULL)
+	if (!dbp_portion_period_of(rel, &period))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table %s has no period", dbp_relation_name(rel)),
@@ -239,21 +187,21 @@ build_table(DbpRelState *head, Relation rel, void *arg)
 	for (int i = 0; i < table->desc->natts; i++)
 		table->columns[i] = pstrdup(quote_identifier(NameStr(TupleDescAttr(table->desc,
 																		   i)->attname)));
-	table->nkey = period->nkey;
-	table->key = palloc(sizeof(AttrNumber) * Max(period->nkey, 1));
-	memcpy(table->key, period->key, sizeof(AttrNumber) * period->nkey);
-	table->equal = palloc(sizeof(char *) * Max(period->nkey, 1));
-	for (int i = 0; i < period->nkey; i++)
+	table->nkey = period.nkey;
+	table->key = palloc(sizeof(AttrNumber) * Max(period.nkey, 1));
+	memcpy(table->key, period.key, sizeof(AttrNumber) * period.nkey);
+	table->equal = palloc(sizeof(char *) * Max(period.nkey, 1));
+	for (int i = 0; i < period.nkey; i++)
 		table->equal[i] = equality_operator(rel, table->key[i]);
-	table->period = period->column;
-	table->from = period->from;
-	table->upto = period->upto;
-	table->range = period->range;
-	table->subtype = period->subtype;
-	table->multirange = get_range_multirange(period->range);
+	table->period = period.column;
+	table->from = period.from;
+	table->upto = period.upto;
+	table->range = period.range;
+	table->subtype = get_range_subtype(period.range);
+	table->multirange = get_range_multirange(period.range);
 	table->range_name = constructor_name(table->range);
 	table->multirange_name = constructor_name(table->multirange);
-	table->constraint = pstrdup(period->constraint);
+	table->constraint = period.constraint;
 	table->codec = dbp_codec_create(RelationGetDescr(rel), NULL, NULL, head->cxt);
 	mark_fresh(table, rel);
 }
