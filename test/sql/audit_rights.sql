@@ -49,7 +49,7 @@ SELECT p.oid::regprocedure FROM pg_proc p
 SELECT c.oid::regclass FROM pg_class c
  WHERE c.relnamespace IN ('dbpatterns'::regnamespace, '_dbpatterns'::regnamespace) AND c.relkind <> 'i'
    AND has_table_privilege('regress_dbp_user', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')
-   AND c.relname !~ '^(closure|nested_set|tenant)_'
+   AND c.relname !~ '^(closure|nested_set|tenant|versioning|period|soft_delete)_'
  ORDER BY c.oid::regclass::text;
 
 -- Partitions of the log that are made later are as closed as the first ones.
