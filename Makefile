@@ -146,9 +146,9 @@ OBJS = \
 	src/period/normalize.o \
 	src/period/period.o \
 	src/period/portion.o \
-	src/period/portion_period.o \
 	src/period/portion_sql.o \
 	src/period/portion_table.o \
+	src/period/portion_view.o \
 	src/period/price.o \
 	src/period/price_report.o \
 	src/period/spec.o \

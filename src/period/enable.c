@@ -30,6 +30,7 @@
 #include "core/target.h"
 #include "core/version.h"
 #include "period/period.h"
+#include "period/portion.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -449,6 +450,7 @@ dbpatterns_period_disable(PG_FUNCTION_ARGS)
 	{
 		dbp_period_require_unreferenced(relid);
 		dbp_readers_drop(&dbp_period_readers, relid);
+		(void) dbp_portion_drop_view(relid);
 		dbp_sql_silently(&dbp_period_silent, "DROP TRIGGER %s ON %s", PERIOD_TRIGGER,
 						 dbp_relation_name_by_oid(relid));
 		drop_constraint(relid, options.constraint);

@@ -25,6 +25,7 @@
 #include "core/target.h"
 #include "period/foreign.h"
 #include "period/period.h"
+#include "period/portion.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -126,7 +127,10 @@ after_rename(Oid relid, bool column, const char *old_name, const char *new_name)
 		return;
 	SPI_connect();
 	if (!column)
+	{
 		dbp_readers_rename(&dbp_period_readers, relid, old_name, new_name);
+		dbp_portion_rename_view(relid, old_name, new_name);
+	}
 	else
 	{
 		before = dbp_period_print(&options);

@@ -24,6 +24,7 @@
 #include "funcapi.h"
 #include "period/foreign.h"
 #include "period/period.h"
+#include "period/portion.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -103,4 +104,5 @@ dbp_period_init(void)
 	dbp_period_spec_init();
 	dbp_period_follow_init();
 	dbp_foreign_check_init();
+	dbp_portion_init();
 }

@@ -16,20 +16,9 @@
 #include "core/codec.h"
 #include "core/relstate.h"
 #include "core/sql.h"
+#include "period/period.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
-
-/* What a table's constraint says of its period. */
-typedef struct PortionPeriod
-{
-	int			nkey;
-	AttrNumber *key;
-	AttrNumber	column;			/* a range, or 0 */
-	AttrNumber	from;			/* or the columns of its bounds */
-	AttrNumber	upto;
-	Oid			range;			/* type of the range, no domain */
-	char	   *constraint;
-} PortionPeriod;
 
 /* A plan that is kept with the table it is for. */
 typedef struct PortionPlan
@@ -64,6 +53,9 @@ typedef struct PortionTable
 	AttrNumber	period;			/* a range, or 0 */
 	AttrNumber	from;			/* or the columns of its bounds */
 	AttrNumber	upto;
+	PeriodOptions options;
+	bool		from_endless;	/* infinity is its only form without a bound */
+	bool		upto_endless;
 	Oid			range;
 	Oid			subtype;
 	Oid			multirange;
@@ -100,9 +92,6 @@ typedef struct PortionEdit
 	Datum		rels;			/* in which partitions */
 } PortionEdit;
 
-/* in portion_period.c */
-extern bool dbp_portion_period_of(Relation rel, PortionPeriod *period);
-
 /* in portion_table.c */
 extern PortionTable *dbp_portion_table(Relation rel);
 extern uint64 dbp_portion_query(PortionTable *table, const char *sql, int n,
@@ -111,6 +100,7 @@ extern Datum dbp_portion_read(PortionTable *table, Datum value, Oid type);
 extern Datum dbp_portion_make(PortionTable *table, Datum from, bool from_open,
 							  Datum upto, bool upto_open);
 extern bool dbp_portion_overlaps(PortionTable *table, Datum a, Datum b);
+extern Datum dbp_portion_common(PortionTable *table, Datum a, Datum b);
 
 /* in portion_sql.c */
 extern char *dbp_portion_period(PortionTable *table, const char *alias);
@@ -128,7 +118,9 @@ extern AttrNumber dbp_portion_column(PortionTable *table, const char *name);
 extern uint64 dbp_portion_run(PortionEdit *edit);
 extern Relation dbp_portion_target(FunctionCallInfo fcinfo);
 
-/* in portion_view.c, for period_disable */
-extern void dbp_portion_drop_view(Oid baseid);
+/* in portion_view.c */
+extern bool dbp_portion_drop_view(Oid relid);
+extern void dbp_portion_rename_view(Oid relid, const char *old_name, const char *new_name);
+extern void dbp_portion_init(void);
 
 #endif							/* DBP_PORTION_H */

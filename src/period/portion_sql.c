@@ -34,11 +34,7 @@
 char *
 dbp_portion_period(PortionTable *table, const char *alias)
 {
-	if (table->period != 0)
-		return psprintf("%s.%s", alias, table->columns[table->period - 1]);
-	return psprintf("%s(%s.%s, %s.%s)", table->range_name,
-					alias, table->columns[table->from - 1],
-					alias, table->columns[table->upto - 1]);
+	return dbp_period_expression(&table->options, table->range, alias);
 }
 
 /* The columns that hold the period, in an INSERT. */
@@ -50,13 +46,27 @@ period_columns(PortionTable *table)
 	return psprintf("%s, %s", table->columns[table->from - 1], table->columns[table->upto - 1]);
 }
 
+static char *
+from_value(PortionTable *table, const char *range)
+{
+	return psprintf(table->from_endless ? "COALESCE(pg_catalog.lower(%s), '-infinity')" :
+					"pg_catalog.lower(%s)", range);
+}
+
+static char *
+upto_value(PortionTable *table, const char *range)
+{
+	return psprintf(table->upto_endless ? "COALESCE(pg_catalog.upper(%s), 'infinity')" :
+					"pg_catalog.upper(%s)", range);
+}
+
 /* What they get of a range. */
 static char *
 period_values(PortionTable *table, const char *range)
 {
 	if (table->period != 0)
 		return pstrdup(range);
-	return psprintf("pg_catalog.lower(%s), pg_catalog.upper(%s)", range, range);
+	return psprintf("%s, %s", from_value(table, range), upto_value(table, range));
 }
 
 /* The same, in an UPDATE. */
@@ -65,9 +75,9 @@ set_period(PortionTable *table, const char *range)
 {
 	if (table->period != 0)
 		return psprintf("%s = %s", table->columns[table->period - 1], range);
-	return psprintf("%s = pg_catalog.lower(%s), %s = pg_catalog.upper(%s)",
-					table->columns[table->from - 1], range,
-					table->columns[table->upto - 1], range);
+	return psprintf("%s = %s, %s = %s",
+					table->columns[table->from - 1], from_value(table, range),
+					table->columns[table->upto - 1], upto_value(table, range));
 }
 
 /*
@@ -281,8 +291,7 @@ put_update(PortionEdit *edit, StringInfo sql)
 					 same_row(table, "o.ctid", "o.tableoid"), overlaps(table));
 	if (edit->verb != PORTION_DELETE)
 		appendStringInfo(sql, " AND (ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>)"
-						 " ROW(%s)::pg_catalog.record%s)",
-						 columns.data, params.data, edit->returning ? " OR true" : "");
+						 " ROW(%s)::pg_catalog.record)", columns.data, params.data);
 	appendStringInfo(sql, " RETURNING %s%s AS p%s)", copied_columns(table, "o.%s AS c%d, "), period,
 					 edit->returning ? psprintf(", (n.*)::%s AS n", table->name) : "");
 	put_leftovers(sql, table,

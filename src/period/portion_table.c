@@ -155,6 +155,16 @@ mark_fresh(PortionTable *table, Relation rel)
 		table->has_fresh |= table->fresh[i];
 }
 
+/*
+ * is_endless tells whether a column of the period has infinity where there is no bound.
+ */
+static bool
+is_endless(PortionTable *table, AttrNumber attno)
+{
+	return attno > 0 && TupleDescAttr(table->desc, attno - 1)->attnotnull &&
+		(table->subtype == DATEOID || table->subtype == TIMESTAMPTZOID);
+}
+
 static void
 free_plans(void *arg)
 {
@@ -169,39 +179,37 @@ build_table(DbpRelState *head, Relation rel, void *arg)
 {
 	PortionTable *table = (PortionTable *) head;
 	MemoryContextCallback *callback = palloc0(sizeof(*callback));
-	PortionPeriod period;
+	DbpPeriod  *period = dbp_period_get(rel);
 
-	if (!dbp_portion_period_of(rel, &period))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s has no period", dbp_relation_name(rel)),
-				 errhint("Call dbpatterns.period_enable for it.")));
 	callback->func = free_plans;
 	callback->arg = table;
 	MemoryContextRegisterResetCallback(head->cxt, callback);
 
 	table->name = dbp_relation_name(rel);
 	table->partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	table->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	table->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	table->columns = palloc(sizeof(char *) * table->desc->natts);
 	for (int i = 0; i < table->desc->natts; i++)
 		table->columns[i] = pstrdup(quote_identifier(NameStr(TupleDescAttr(table->desc,
 																		   i)->attname)));
-	table->nkey = period.nkey;
-	table->key = palloc(sizeof(AttrNumber) * Max(period.nkey, 1));
-	memcpy(table->key, period.key, sizeof(AttrNumber) * period.nkey);
-	table->equal = palloc(sizeof(char *) * Max(period.nkey, 1));
-	for (int i = 0; i < period.nkey; i++)
+	dbp_period_parse(dbp_period_print(&period->options), &table->options);
+	table->nkey = period->nkeys;
+	table->key = palloc(sizeof(AttrNumber) * period->nkeys);
+	memcpy(table->key, period->keys, sizeof(AttrNumber) * period->nkeys);
+	table->equal = palloc(sizeof(char *) * period->nkeys);
+	for (int i = 0; i < period->nkeys; i++)
 		table->equal[i] = equality_operator(rel, table->key[i]);
-	table->period = period.column;
-	table->from = period.from;
-	table->upto = period.upto;
-	table->range = period.range;
-	table->subtype = get_range_subtype(period.range);
-	table->multirange = get_range_multirange(period.range);
+	table->period = period->range;
+	table->from = period->from;
+	table->upto = period->upto;
+	table->range = period->rangetype;
+	table->subtype = period->subtype;
+	table->from_endless = is_endless(table, period->from);
+	table->upto_endless = is_endless(table, period->upto);
+	table->multirange = get_range_multirange(table->range);
 	table->range_name = constructor_name(table->range);
 	table->multirange_name = constructor_name(table->multirange);
-	table->constraint = period.constraint;
+	table->constraint = table->options.constraint;
 	table->codec = dbp_codec_create(RelationGetDescr(rel), NULL, NULL, head->cxt);
 	mark_fresh(table, rel);
 }
@@ -277,33 +285,29 @@ dbp_portion_query(PortionTable *table, const char *sql, int n, const DbpParam *p
 
 /* ---- portions -------------------------------------------------------------- */
 
-static bool
-bound_is_infinite(Oid subtype, Datum value)
-{
-	switch (subtype)
-	{
-		case DATEOID:
-			return DATE_NOT_FINITE(DatumGetDateADT(value));
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			return TIMESTAMP_NOT_FINITE(DatumGetTimestamp(value));
-		default:
-			return false;
-	}
-}
-
 /*
- * open_bound makes of a bound at infinity one that is not there, so that nothing is left
- * beyond it.
+ * normalize_bound brings a bound into the form that periods have: [a,b), and none at
+ * infinity, so that nothing is left beyond it.
  */
 static void
-open_bound(PortionTable *table, RangeBound *bound)
+normalize_bound(PortionTable *table, RangeBound *bound)
 {
-	if (!bound->infinite && bound_is_infinite(table->subtype, bound->val))
+	bool		date = table->subtype == DATEOID;
+
+	if (bound->infinite || (!date && table->subtype != TIMESTAMPTZOID))
+		return;
+	if (date ? DATE_NOT_FINITE(DatumGetDateADT(bound->val)) :
+		TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(bound->val)))
 	{
 		bound->infinite = true;
 		bound->inclusive = false;
 		bound->val = (Datum) 0;
+	}
+	else if (!date && bound->inclusive != bound->lower)
+	{
+		/* The next microsecond. */
+		bound->val = TimestampTzGetDatum(DatumGetTimestampTz(bound->val) + 1);
+		bound->inclusive = bound->lower;
 	}
 }
 
@@ -313,8 +317,13 @@ make_portion(PortionTable *table, RangeBound *lower, RangeBound *upper)
 	TypeCacheEntry *type = lookup_type_cache(table->range, TYPECACHE_RANGE_INFO);
 	RangeType  *range;
 
-	open_bound(table, lower);
-	open_bound(table, upper);
+	normalize_bound(table, lower);
+	normalize_bound(table, upper);
+	if ((!lower->infinite && !lower->inclusive) || upper->inclusive)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the portion does not include its beginning or does not exclude its end"),
+				 errhint("Write it as [a,b), as the period of table %s is.", table->name)));
 	range = make_range(type, lower, upper, false, NULL);
 	if (RangeIsEmpty(range))
 		ereport(ERROR,
@@ -325,9 +334,9 @@ make_portion(PortionTable *table, RangeBound *lower, RangeBound *upper)
 }
 
 /*
- * dbp_portion_read makes a portion of text, or of a range of the table's type; bounds at
- * infinity are left out.  It raises 42804 for another type, 22023 for an empty portion
- * or one that the columns of the period cannot hold, and what reading the text raises.
+ * dbp_portion_read makes a portion of text, or of a range of the table's type; it is
+ * brought into the form of periods.  It raises 42804 for another type, 22023 for an empty
+ * portion or one of another form, and what reading the text raises.
  */
 Datum
 dbp_portion_read(PortionTable *table, Datum value, Oid type)
@@ -357,13 +366,6 @@ dbp_portion_read(PortionTable *table, Datum value, Oid type)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the portion is empty"),
 				 errhint("Let it end after it begins.")));
-	if (table->period == 0 &&
-		((!lower.infinite && !lower.inclusive) || (!upper.infinite && upper.inclusive)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the portion does not begin with its lower bound and end before its upper one"),
-				 errhint("The columns of the period of table %s can hold nothing else: write it as [a,b).",
-						 table->name)));
 	return make_portion(table, &lower, &upper);
 }
 
@@ -393,4 +395,16 @@ dbp_portion_overlaps(PortionTable *table, Datum a, Datum b)
 {
 	return range_overlaps_internal(lookup_type_cache(table->range, TYPECACHE_RANGE_INFO),
 								   DatumGetRangeTypeP(a), DatumGetRangeTypeP(b));
+}
+
+/*
+ * dbp_portion_common returns what two of them that overlap have in common.
+ */
+Datum
+dbp_portion_common(PortionTable *table, Datum a, Datum b)
+{
+	return RangeTypePGetDatum(range_intersect_internal(lookup_type_cache(table->range,
+																		 TYPECACHE_RANGE_INFO),
+													   DatumGetRangeTypeP(a),
+													   DatumGetRangeTypeP(b)));
 }
