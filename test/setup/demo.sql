@@ -226,6 +226,55 @@ SELECT severity, object, problem, remedy FROM dbpatterns.tenant_check(schema => 
 DROP SCHEMA shop CASCADE;
 DROP ROLE demo_app;
 
+\set ECHO queries
+
 \echo
-\echo 'Those were the audit trail, hierarchies and tenants.  The guides are docs/guide/audit.md,'
-\echo 'docs/guide/closure.md and docs/guide/tenant.md.'
+\echo '== Versions: one call, and a table keeps the old versions of its rows =='
+SELECT dbpatterns.versioning_enable('catalogue.package') \g (tuples_only=on)
+\set ECHO none
+SELECT clock_timestamp() AS before_upgrade \gset
+\set ECHO queries
+UPDATE catalogue.package SET version = '16.4-1' WHERE name = 'postgresql-15';
+UPDATE catalogue.package SET installed_size_kb = installed_size_kb + 1 WHERE name LIKE 'postgresql%';
+DELETE FROM catalogue.dependency WHERE package_id = (SELECT id FROM catalogue.package WHERE name = 'zsh-common') OR depends_on_id = (SELECT id FROM catalogue.package WHERE name = 'zsh-common');
+DELETE FROM catalogue.package WHERE name = 'zsh-common';
+
+\echo
+\echo '== The catalogue as it was, by an index; and what became of one row =='
+SELECT count(*) AS then, (SELECT count(*) FROM catalogue.package) AS now FROM catalogue.package__as_of(:'before_upgrade');
+SELECT name, version FROM catalogue.package__as_of(:'before_upgrade') WHERE name = 'zsh-common';
+SELECT op, "row" ->> 'version' AS version, "row" ->> 'installed_size_kb' AS kb, changed
+  FROM dbpatterns.row_history('catalogue.package', jsonb_build_object('id', :package_id));
+
+\echo
+\echo '== Back with the row that is gone; ALTER TABLE is followed =='
+\set ECHO none
+SELECT id AS gone FROM catalogue.package__as_of(:'before_upgrade') WHERE name = 'zsh-common' \gset
+\set ECHO queries
+SELECT dbpatterns.restore_as_of('catalogue.package', jsonb_build_object('id', :gone), :'before_upgrade') \g (tuples_only=on)
+ALTER TABLE catalogue.package RENAME COLUMN installed_size_kb TO size_kb;
+SELECT max(size_kb) FROM catalogue.package_history;
+
+\echo
+\echo '== Periods: thirty years of releases, each current until the next one =='
+\set ECHO none
+CREATE EXTENSION IF NOT EXISTS btree_gist;
+\set ECHO queries
+CREATE TABLE catalogue.current AS
+SELECT source, daterange(released_at::date, lead(released_at::date) OVER w) AS valid, version
+  FROM (SELECT DISTINCT ON (source, released_at::date) * FROM catalogue.release WHERE released_at IS NOT NULL ORDER BY source, released_at::date, version DESC) r
+WINDOW w AS (PARTITION BY source ORDER BY released_at::date);
+SELECT dbpatterns.period_enable('catalogue.current', '{source}', 'valid') \g (tuples_only=on)
+SELECT source, version, valid FROM catalogue.current__valid_at('2005-01-01') WHERE source IN ('dpkg', 'binutils', 'base-files') ORDER BY 1;
+
+\echo
+\echo '== Two releases cannot be current at once (the error is expected) =='
+\set ON_ERROR_STOP off
+INSERT INTO catalogue.current VALUES ('dpkg', '[2005-01-01,2005-02-01)', 'another');
+\set ON_ERROR_STOP on
+SELECT dbpatterns.portion_update('catalogue.current', '{"source": "dpkg"}', '[2005-01-01,2005-02-01)', '{"version": "recalled"}') AS rows_changed;
+SELECT period, "row" ->> 'version' AS version FROM dbpatterns.timeline('catalogue.current', '{"source": "dpkg"}') WHERE period::daterange && '[2004-12-01,2005-03-01)';
+\set ECHO none
+
+\echo
+\echo 'Those were the audit trail, hierarchies, tenants, versions and periods.  The guides are in docs/guide.'
