@@ -268,7 +268,8 @@ REGRESS = core_install core_codec core_codec_limits core_codec_random \
 	versioning_read versioning_keep versioning_rights \
 	versioning_dropin versioning_dropin_history versioning_dropin_rights \
 	versioning_dropin_partition versioning_dropin_current \
-	period_enable period_fk period_timeline core_registry
+	period_enable period_fk period_timeline period_portion period_portion_hard \
+	period_price core_registry
 REGRESS_OPTS = --inputdir=test
 ISOLATION = core-install audit-order audit-serializable audit-alter audit-enable \
 	audit-gaps audit-maintain audit-partition audit-seal hierarchy-counts \

@@ -55,7 +55,12 @@ dbp_price_open(FunctionCallInfo fcinfo, PriceCall *call, int column_argno)
 						table->name),
 				 errhint("Prices need a daterange or a tstzrange, or columns of those times.")));
 	call->column = quote_identifier(NameStr(*PG_GETARG_NAME(column_argno)));
-	(void) dbp_portion_column(table, NameStr(*PG_GETARG_NAME(column_argno)));
+	if (call->edit.by[dbp_portion_column(table, NameStr(*PG_GETARG_NAME(column_argno))) - 1])
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column %s of table %s is part of the key and cannot be a price",
+						call->column, table->name),
+				 errhint("Name the column of the price in argument \"price_column\".")));
 	call->zone = PG_ARGISNULL(column_argno + 1) ?
 		CStringGetTextDatum(pg_get_timezone_name(session_timezone)) :
 		PG_GETARG_DATUM(column_argno + 1);
@@ -110,7 +115,7 @@ dbp_price_window(PriceCall *call, Datum before, Datum lookback)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"lookback\" leaves no time to look at"),
-				 errhint(date ? "Give an interval of at least a day, such as '30 days'." :
+				 errhint(date ? "Give an interval of days, such as '30 days'." :
 						 "Give an interval greater than zero, such as '30 days'.")));
 	edit->portion = dbp_portion_make(edit->table, start, false, before, false);
 }
@@ -242,8 +247,8 @@ dbpatterns_price_at(PG_FUNCTION_ARGS)
  * of the lookback before a time; NULL if there was none at all.
  *
  * before: when the price is reduced: neither the new price nor later ones count, and the
- * one that held when the lookback began does.  lookback: greater than zero; of at least
- * a day for a period of dates.  Other arguments as for price_set; price_lowest_detail
+ * one that held when the lookback began does.  lookback: greater than zero; where the
+ * period is of dates, it begins with the day it reaches back to.  Other arguments as for price_set; price_lowest_detail
  * also tells when there was no price.  The rule is Article 6a of Directive 98/6/EC.
  *
  * Raises and locks as price_at.  Runs as the caller.
