@@ -142,6 +142,7 @@ OBJS = \
 	src/period/foreign.o \
 	src/period/foreign_act.o \
 	src/period/foreign_check.o \
+	src/period/foreign_sql.o \
 	src/period/functions.o \
 	src/period/normalize.o \
 	src/period/period.o \

@@ -18,6 +18,7 @@
 #include "core/names.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 /*
  * dbp_relation_name returns the quoted, schema-qualified name of a relation.
@@ -45,6 +46,26 @@ dbp_relation_name_by_oid(Oid relid)
 				 errhint("It may have been dropped by another session; try again.")));
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 									  name);
+}
+
+/*
+ * dbp_equality_operator returns the operator by which values of a type are equal, in the form
+ * that needs no search_path.
+ */
+char *
+dbp_equality_operator(Oid type)
+{
+	TypeCacheEntry *cache = lookup_type_cache(getBaseType(type), TYPECACHE_EQ_OPR);
+	char	   *name = OidIsValid(cache->eq_opr) ? get_opname(cache->eq_opr) : NULL;
+	Oid			nsp;
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("values of type %s cannot be compared", format_type_be(type)),
+				 errhint("Use a type with an equality operator in the key.")));
+	nsp = get_func_namespace(get_opcode(cache->eq_opr));
+	return psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(nsp)), name);
 }
 
 /*

@@ -19,6 +19,7 @@
 
 extern char *dbp_relation_name(Relation rel);
 extern char *dbp_relation_name_by_oid(Oid relid);
+extern char *dbp_equality_operator(Oid type);
 extern AttrNumber dbp_column_number(Relation rel, const char *column);
 extern List *dbp_column_list(ArrayType *names, const char *argument);
 extern bool dbp_list_has_name(List *names, const char *name);

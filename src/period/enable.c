@@ -172,7 +172,8 @@ choose_constraint(Relation rel, PeriodOptions *options)
 		options->constraint = present.constraint;
 	else
 		options->constraint = ChooseConstraintName(RelationGetRelationName(rel),
-												   options->period != NULL ? options->period : options->from,
+												   options->period != NULL ? options->period :
+												   options->from,
 												   "overlap", RelationGetNamespace(rel), NIL);
 }
 
@@ -417,8 +418,8 @@ dbpatterns_period_enable(PG_FUNCTION_ARGS)
 }
 
 /*
- * period_disable(target regclass): rows of target may overlap again.  Columns and rows stay, as does NOT
- * NULL.
+ * period_disable(target regclass): rows of target may overlap again.  Columns and rows stay,
+ * as does NOT NULL.
  *
  * Raises 22004 (target is NULL), 42P01, 55000 (library and SQL versions differ), 42501 (not the
  * owner), 2BP01 (foreign keys or others need the constraint or the functions).  Locks ACCESS

@@ -244,6 +244,14 @@ dbp_period_require_unreferenced(Oid relid)
 				 errhint("Call dbpatterns.period_foreign_key_drop first.")));
 }
 
+static Oid
+oid_at(SPITupleTable *list, uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetObjectId(SPI_getbinval(list->vals[row], list->tupdesc, column, &isnull));
+}
+
 /*
  * dbp_foreign_follow brings the foreign keys of a table in line: with its name, and with
  * that of a column that was renamed, unless old_name is NULL.
@@ -261,9 +269,8 @@ dbp_foreign_follow(Oid relid, const char *old_name, const char *new_name)
 
 	for (uint64 i = 0; i < rows; i++)
 	{
-		bool		isnull;
-		Oid			childid = DatumGetObjectId(SPI_getbinval(list->vals[i], list->tupdesc, 1, &isnull));
-		Oid			parentid = DatumGetObjectId(SPI_getbinval(list->vals[i], list->tupdesc, 2, &isnull));
+		Oid			childid = oid_at(list, i, 1);
+		Oid			parentid = oid_at(list, i, 2);
 		char	   *before = SPI_getvalue(list->vals[i], list->tupdesc, 3);
 		ForeignKey	key;
 		ListCell   *lc;
@@ -301,9 +308,8 @@ dbp_foreign_forget(Oid relid)
 
 	for (uint64 i = 0; i < rows; i++)
 	{
-		bool		isnull;
-		Oid			childid = DatumGetObjectId(SPI_getbinval(list->vals[i], list->tupdesc, 1, &isnull));
-		Oid			parentid = DatumGetObjectId(SPI_getbinval(list->vals[i], list->tupdesc, 2, &isnull));
+		Oid			childid = oid_at(list, i, 1);
+		Oid			parentid = oid_at(list, i, 2);
 		char	   *constraint = SPI_getvalue(list->vals[i], list->tupdesc, 3);
 
 		if (get_rel_name(childid) != NULL)
@@ -391,8 +397,8 @@ check_columns(Relation child, Relation parent, const ForeignKey *key)
  * longer covered, or go; a new key goes on), 'set null', 'set default' (for that part of
  * their period).  constraint_name: NULL for one made of the names of table and columns.
  *
- * Raises 22004 (child, columns or parent is NULL), 42P01, 55000 (library and SQL versions differ, no
- * period), 22023 (bad value), 42501 (not the owner of both), 42703, 42830 (not the key of parent),
+ * Raises 22004 (child, columns or parent is NULL), 42P01, 55000 (library and SQL versions differ,
+ * no period), 22023 (bad value), 42501 (not the owner of both), 42703, 42830 (not the key of parent),
  * 42804 (types), 42710 (the name exists), 23503 (a row refers to nothing).  Locks SHARE ROW
  * EXCLUSIVE on both tables, parent first.  Runs as the caller; the triggers act as the owner of
  * the table they read or change.

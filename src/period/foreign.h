@@ -44,8 +44,10 @@ extern Oid	dbp_foreign_table(const char *name);
 extern void dbp_foreign_follow(Oid relid, const char *old_name, const char *new_name);
 extern void dbp_foreign_forget(Oid relid);
 
-/* foreign_check.c */
+/* foreign_sql.c */
 extern void dbp_foreign_require_covered(const ForeignKey *key, Oid childid, Oid parentid);
+
+/* foreign_check.c */
 extern void dbp_foreign_check_init(void);
 
 #endif							/* DBP_PERIOD_FOREIGN_H */

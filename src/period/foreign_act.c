@@ -224,8 +224,11 @@ update_command(ForeignState *state, Relation child, const Piece *piece)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		char	   *value = att->attisdropped ? NULL : assignment(state, NameStr(att->attname), piece);
+		char	   *value;
 
+		if (att->attisdropped)
+			continue;
+		value = assignment(state, NameStr(att->attname), piece);
 		if (value == NULL)
 			continue;
 		appendStringInfo(&sql, "%s%s = %s", first ? "" : ", ",

@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "period/foreign.h"
 #include "period/period.h"
+#include "utils/rel.h"
 
 /* The queries of a foreign key. */
 enum
@@ -48,6 +49,9 @@ typedef struct ForeignState
 /* foreign_check.c */
 extern uint64 dbp_foreign_run(ForeignState *state, int which, const Datum *key, Datum period,
 							  bool latest);
+
+/* foreign_sql.c */
+extern void dbp_foreign_make_queries(ForeignState *state, Relation child, Relation parent);
 
 /* foreign_act.c */
 extern void dbp_foreign_act(ForeignState *state, ForeignAction action, const Datum *key,

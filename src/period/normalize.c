@@ -34,7 +34,8 @@ static bool
 is_infinite(Oid type, Datum value, bool end)
 {
 	if (type == DATEOID)
-		return end ? DATE_IS_NOEND(DatumGetDateADT(value)) : DATE_IS_NOBEGIN(DatumGetDateADT(value));
+		return end ? DATE_IS_NOEND(DatumGetDateADT(value)) :
+			DATE_IS_NOBEGIN(DatumGetDateADT(value));
 	if (type == TIMESTAMPTZOID)
 		return end ? TIMESTAMP_IS_NOEND(DatumGetTimestampTz(value)) :
 			TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(value));
@@ -151,7 +152,8 @@ dbpatterns_period_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = dbp_trigger_data(fcinfo, "period_trigger");
 	Relation	rel = data->tg_relation;
-	HeapTuple	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
+	HeapTuple	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
+		data->tg_trigtuple;
 	DbpPeriod  *period;
 
 	if (!TRIGGER_FIRED_FOR_ROW(data->tg_event) || !TRIGGER_FIRED_BEFORE(data->tg_event) ||

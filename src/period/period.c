@@ -55,8 +55,8 @@ check_table(FunctionCallInfo fcinfo, Oid relid)
 }
 
 /*
- * period_check(target regclass) returns findings about tables with a period: triggers and constraints
- * that are missing.
+ * period_check(target regclass) returns findings about tables with a period: triggers and
+ * constraints that are missing.
  *
  * target: NULL for all.  Raises nothing but 42P01 for a table that is not there.  Locks ACCESS
  * SHARE on what it looks at.  Runs as the caller.

@@ -229,7 +229,8 @@ dbp_portion_table(Relation rel)
 /* ---- plans ----------------------------------------------------------------- */
 
 static SPIPlanPtr
-get_plan(PortionTable *table, const char *sql, int n, const DbpParam *params, PortionPlanning planning)
+get_plan(PortionTable *table, const char *sql, int n, const DbpParam *params,
+		 PortionPlanning planning)
 {
 	PortionPlan *kept;
 	Oid		   *types;

@@ -80,13 +80,10 @@ read_line(FunctionCallInfo fcinfo, Line *line)
 	foreach(lc, line->of.options.key)
 	{
 		const char *column = quote_identifier(lfirst(lc));
-		Oid			type = getBaseType(TupleDescAttr(RelationGetDescr(rel),
-													 line->of.keys[foreach_current_index(lc)] - 1)->atttypid);
-		TypeCacheEntry *cache = lookup_type_cache(type, TYPECACHE_EQ_OPR);
+		AttrNumber	attno = line->of.keys[foreach_current_index(lc)];
+		Oid			type = TupleDescAttr(RelationGetDescr(rel), attno - 1)->atttypid;
 
-		appendStringInfo(&from, " AND x.%s OPERATOR(%s.%s) k.%s", column,
-						 quote_identifier(get_namespace_name(get_func_namespace(get_opcode(cache->eq_opr)))),
-						 get_opname(cache->eq_opr), column);
+		appendStringInfo(&from, " AND x.%s %s k.%s", column, dbp_equality_operator(type), column);
 	}
 	line->from = from.data;
 	table_close(rel, NoLock);
@@ -103,8 +100,8 @@ put_rows(ReturnSetInfo *rsinfo, uint64 rows)
  * timeline(target regclass, key jsonb) returns the rows of one key in order of time: the period
  * in text, and the row.
  *
- * key: values of the period's key.  Raises 22004 (an argument is NULL), 42P01, 55000 (no period), 22023 (not
- * a key), 42501.  Locks ACCESS SHARE.  Runs as the caller.
+ * key: values of the period's key.  Raises 22004 (an argument is NULL), 42P01, 55000 (no
+ * period), 22023 (not a key), 42501.  Locks ACCESS SHARE.  Runs as the caller.
  */
 Datum
 dbpatterns_timeline(PG_FUNCTION_ARGS)
@@ -125,12 +122,12 @@ dbpatterns_timeline(PG_FUNCTION_ARGS)
 }
 
 /*
- * gaps(target regclass, key jsonb, within text) returns the periods, in text, in which no row of a key
- * holds.
+ * gaps(target regclass, key jsonb, within text) returns the periods, in text, in which no row of
+ * a key holds.
  *
- * key: values of the period's key.  within: the range to look at, as its type is written; NULL for the time
- * from the first row to the last.  Raises what timeline does, and 22P02 (no range).  Locks ACCESS SHARE.
- * Runs as the caller.
+ * key: values of the period's key.  within: the range to look at, as its type is written; NULL
+ * for the time from the first row to the last.  Raises what timeline does, and 22P02 (no
+ * range).  Locks ACCESS SHARE.  Runs as the caller.
  */
 Datum
 dbpatterns_gaps(PG_FUNCTION_ARGS)
@@ -211,12 +208,12 @@ left_out(Oid relid, const DbpPeriod *period)
 }
 
 /*
- * coalesce_periods(target regclass, key jsonb) makes one row of rows of a key that follow each other
- * without a gap and are equal in all other columns, and returns how many went.
+ * coalesce_periods(target regclass, key jsonb) makes one row of rows of a key that follow each
+ * other without a gap and are equal in all other columns, and returns how many went.
  *
- * key: values of the period's key.  Columns that are computed, and a primary key that is not the
- * period's, may differ; the first row stays.  Raises what timeline does.  Locks ROW EXCLUSIVE, and the rows FOR
- * UPDATE.  Runs as the caller.  A second call finds nothing.
+ * key: values of the period's key.  Columns that are computed, and a primary key that is not
+ * the period's, may differ; the first row stays.  Raises what timeline does.  Locks ROW
+ * EXCLUSIVE, and the rows FOR UPDATE.  Runs as the caller.  A second call finds nothing.
  */
 Datum
 dbpatterns_coalesce_periods(PG_FUNCTION_ARGS)
@@ -240,7 +237,8 @@ dbpatterns_coalesce_periods(PG_FUNCTION_ARGS)
 					line.period, left_out(PG_GETARG_OID(0), &line.of), line.from);
 	if (options->period != NULL)
 		set = psprintf("%s = m.p", quote_identifier(options->period));
-	else if (line.of.upto_not_null && (line.of.subtype == DATEOID || line.of.subtype == TIMESTAMPTZOID))
+	else if (line.of.upto_not_null &&
+			 (line.of.subtype == DATEOID || line.of.subtype == TIMESTAMPTZOID))
 		set = psprintf("%s = coalesce(upper(m.p), 'infinity')", quote_identifier(options->upto));
 	else
 		set = psprintf("%s = upper(m.p)", quote_identifier(options->upto));

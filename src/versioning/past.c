@@ -19,11 +19,9 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "core/append.h"
@@ -62,41 +60,21 @@ typedef struct Subject
 	VersioningOptions options;
 } Subject;
 
-/*
- * key_column_operator returns the operator by which the primary key compares a column.
- */
-static char *
-key_column_operator(Relation index, int i)
-{
-	Oid			family = index->rd_opfamily[i];
-	Oid			type = index->rd_opcintype[i];
-	Oid			op = get_opfamily_member(family, type, type, BTEqualStrategyNumber);
-	char	   *name = OidIsValid(op) ? get_opname(op) : NULL;
-
-	if (name == NULL)
-		elog(ERROR, "no equality operator for a column of index %s",
-			 RelationGetRelationName(index));
-	return psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(get_func_namespace(get_opcode(op)))),
-					name);
-}
-
 static void
-join_key(Subject *subject, Relation base)
+join_key(Subject *subject)
 {
 	StringInfoData condition;
-	Relation	index;
 	ListCell   *lc;
 
 	initStringInfo(&condition);
-	index = index_open(base->rd_pkindex, AccessShareLock);
 	foreach(lc, subject->key)
 	{
 		const char *column = quote_identifier(lfirst(lc));
+		Oid			type = get_atttype(subject->baseid, get_attnum(subject->baseid, lfirst(lc)));
 
 		appendStringInfo(&condition, "%sx.%s %s k.%s", condition.len > 0 ? " AND " : "",
-						 column, key_column_operator(index, foreach_current_index(lc)), column);
+						 column, dbp_equality_operator(type), column);
 	}
-	index_close(index, AccessShareLock);
 	subject->same_key = condition.data;
 }
 
@@ -130,7 +108,7 @@ read_subject(FunctionCallInfo fcinfo, Subject *subject)
 				 errmsg("table %s has no primary key", subject->base),
 				 errhint("Without one a row cannot be told from others; read the functions of the table.")));
 	dbp_require_key(fcinfo, 1, "key", subject->base, subject->key);
-	join_key(subject, base);
+	join_key(subject);
 	subject->from = psprintf("pg_catalog.jsonb_populate_record(NULL::%s, $1) k", subject->base);
 	table_close(base, NoLock);
 }
