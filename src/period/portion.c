@@ -23,6 +23,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "compat/compat.h"
 #include "core/names.h"
 #include "core/target.h"
 #include "core/version.h"
@@ -30,6 +31,7 @@
 #include "miscadmin.h"
 #include "period/portion.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -41,6 +43,15 @@ PG_FUNCTION_INFO_V1(dbpatterns_portion_upsert);
 
 /* Class of our advisory locks on a key. */
 #define PORTION_LOCK_KEY	0xDB31
+
+/*
+ * How many of them a transaction takes.  They only keep edits from running into each
+ * other; a transaction that edits more keys does without.
+ */
+#define KEY_LOCKS_MAX		256
+
+static LocalTransactionId locking = InvalidLocalTransactionId;
+static int	key_locks = 0;
 
 /* How often an upsert starts again. */
 #define ATTEMPTS_MAX		20
@@ -211,6 +222,49 @@ dbp_portion_require_key(PortionEdit *edit, const char *argument)
 /* ---- locking --------------------------------------------------------------- */
 
 static bool
+has_whole_key(PortionEdit *edit)
+{
+	PortionTable *table = edit->table;
+
+	for (int i = 0; i < table->nkey; i++)
+	{
+		if (!edit->by[table->key[i] - 1])
+			return false;
+	}
+	return true;
+}
+
+/*
+ * lock_key lets one edit of a key happen at a time.  Without it one that finds parts that
+ * another one left would lock them out of their order, and two inserts into one gap
+ * would wait for each other.
+ */
+static void
+lock_key(PortionEdit *edit)
+{
+	PortionTable *table = edit->table;
+	int		   *attnos = palloc(sizeof(int) * Max(table->nkey, 1));
+	bool	   *isnull = palloc0(sizeof(bool) * table->desc->natts);
+	uint64		hash;
+	LOCKTAG		tag;
+
+	if (locking != dbp_my_lxid())
+	{
+		locking = dbp_my_lxid();
+		key_locks = 0;
+	}
+	if (!has_whole_key(edit) || key_locks >= KEY_LOCKS_MAX)
+		return;
+	key_locks++;
+	for (int i = 0; i < table->nkey; i++)
+		attnos[i] = table->key[i] - 1;
+	hash = dbp_codec_hash(table->codec, edit->key_values, isnull, attnos, table->nkey, 0);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, table->head.relid, (uint32) (hash ^ (hash >> 32)),
+						 PORTION_LOCK_KEY);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+static bool
 same_arrays(Datum a, Datum b)
 {
 	return datumIsEqual(a, b, false, -1);
@@ -266,26 +320,6 @@ lock_rows(PortionEdit *edit)
 		pfree(DatumGetPointer(tids));
 		pfree(DatumGetPointer(rels));
 	}
-}
-
-/*
- * lock_key lets one upsert of a key happen at a time.
- */
-static void
-lock_key(PortionEdit *edit)
-{
-	PortionTable *table = edit->table;
-	int		   *attnos = palloc(sizeof(int) * Max(table->nkey, 1));
-	bool	   *isnull = palloc0(sizeof(bool) * table->desc->natts);
-	uint64		hash;
-	LOCKTAG		tag;
-
-	for (int i = 0; i < table->nkey; i++)
-		attnos[i] = table->key[i] - 1;
-	hash = dbp_codec_hash(table->codec, edit->key_values, isnull, attnos, table->nkey, 0);
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, table->head.relid, (uint32) (hash ^ (hash >> 32)),
-						 PORTION_LOCK_KEY);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* ---- writing --------------------------------------------------------------- */
@@ -364,7 +398,6 @@ upsert(PortionEdit *edit)
 	Attempt		attempt = {edit};
 	Datum		portion = edit->portion;
 
-	lock_key(edit);
 	for (int i = 1;; i++)
 	{
 		ErrorData  *error;
@@ -396,6 +429,7 @@ upsert(PortionEdit *edit)
 uint64
 dbp_portion_run(PortionEdit *edit)
 {
+	lock_key(edit);
 	if (edit->verb == PORTION_UPSERT)
 		return upsert(edit);
 	lock_rows(edit);
@@ -440,8 +474,9 @@ run_call(PortionEdit *edit, Relation rel)
  * Raises 22004 (an argument is NULL), 55000 (versions differ; no period), 42P01, 42804
  * (another type of range), 22023 (no object; empty portion; nothing to set; a column
  * that does not belong there), 42703, 22P02 and the like, and what SELECT FOR UPDATE,
- * UPDATE and INSERT raise.  Locks the rows as SELECT FOR UPDATE does, in the order of
- * key and time.  Runs as the caller.  A second call changes nothing.
+ * UPDATE and INSERT raise.  Locks the key, if it is whole, by an advisory lock of our own,
+ * and the rows as SELECT FOR UPDATE does, in the order of key and time.  Runs as the
+ * caller.  A second call changes nothing.
  */
 Datum
 dbpatterns_portion_update(PG_FUNCTION_ARGS)
@@ -498,8 +533,7 @@ dbpatterns_portion_delete(PG_FUNCTION_ARGS)
  *
  * Raises what portion_update raises, except that 22023 also means a key that is not
  * whole; at REPEATABLE READ and above 40001 if somebody else wrote into the portion.
- * Locks as portion_update does, and before that an advisory lock of our own on the key.
- * Runs as the caller.  A second call changes nothing.
+ * Locks as portion_update does.  Runs as the caller.  A second call changes nothing.
  */
 Datum
 dbpatterns_portion_upsert(PG_FUNCTION_ARGS)
