@@ -82,6 +82,12 @@ dbp_swap_relallfrozen(Form_pg_class a, Form_pg_class b)
 #define dbp_my_lxid()	(MyProc->vxid.lxid)
 #endif
 
+/* 17: what transactions share has another name. */
+#include "access/transam.h"
+#if PG_VERSION_NUM < 170000
+#define TransamVariables	ShmemVariableCache
+#endif
+
 /* 17: an index access method may have something to end after inserts. */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info)	((void) 0)

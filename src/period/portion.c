@@ -30,6 +30,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "period/portion.h"
+#include "port/atomics.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/array.h"
@@ -283,7 +284,7 @@ read_rows(PortionEdit *edit, bool lock, Datum *tids, Datum *rels)
 	params[0] = DBP_PARAM(edit->table->range, edit->portion);
 	n += dbp_portion_key_params(edit, params + 1);
 	(void) dbp_portion_query(edit->table, dbp_portion_lock_sql(edit, lock), n, params,
-							 PORTION_LOCK);
+							 has_whole_key(edit) ? PORTION_DIRECT : PORTION_FREE);
 	*tids = dbp_sql_value(0, 0, &none);
 	if (none)
 	{
@@ -300,7 +301,8 @@ read_rows(PortionEdit *edit, bool lock, Datum *tids, Datum *rels)
 
 /*
  * lock_rows locks all rows that have a part in the portion.  In transactions with one
- * snapshot a row that was changed raises 40001.
+ * snapshot a row that was changed raises 40001.  In others, if no transaction ended
+ * meanwhile, which is what lets the server use a snapshot again, too, nothing changed.
  */
 static void
 lock_rows(PortionEdit *edit)
@@ -310,9 +312,13 @@ lock_rows(PortionEdit *edit)
 
 	for (;;)
 	{
+		uint64		ended = TransamVariables->xactCompletionCount;
+
 		CHECK_FOR_INTERRUPTS();
+		pg_memory_barrier();
 		read_rows(edit, true, &edit->tids, &edit->rels);
-		if (IsolationUsesXactSnapshot())
+		pg_memory_barrier();
+		if (IsolationUsesXactSnapshot() || TransamVariables->xactCompletionCount == ended)
 			return;
 		read_rows(edit, false, &tids, &rels);
 		if (same_arrays(tids, edit->tids) && same_arrays(rels, edit->rels))
@@ -343,7 +349,7 @@ end_at_next(PortionEdit *edit)
 	/* What is locked is all there is: it reaches as far as the portion. */
 	params[0] = DBP_PARAM(table->range, edit->portion);
 	(void) dbp_portion_key_params(edit, params + 1);
-	if (dbp_portion_query(table, sql, table->nkey + 1, params, PORTION_WRITE) > 0)
+	if (dbp_portion_query(table, sql, table->nkey + 1, params, PORTION_DIRECT) > 0)
 		edit->portion = datumCopy(dbp_sql_value(0, 0, NULL), false, -1);
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -356,7 +362,7 @@ write_rows(PortionEdit *edit)
 	int			n = dbp_portion_write_params(edit, params);
 	uint64		rows;
 
-	rows = dbp_portion_query(edit->table, dbp_portion_write_sql(edit), n, params, PORTION_WRITE);
+	rows = dbp_portion_query(edit->table, dbp_portion_write_sql(edit), n, params, PORTION_DIRECT);
 	if (edit->returning)
 		return rows;
 	rows = DatumGetInt64(dbp_sql_value(0, 0, NULL));

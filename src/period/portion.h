@@ -28,13 +28,12 @@ typedef struct PortionPlan
 	struct PortionPlan *next;
 } PortionPlan;
 
-/* How a statement is run. */
+/* How a statement is planned and run. */
 typedef enum PortionPlanning
 {
-	PORTION_READ,				/* by the caller's snapshot */
-	PORTION_LOCK,				/* by a new one */
-	PORTION_WRITE				/* and values do not matter to how it is best
-								 * done */
+	PORTION_READ,				/* by index, on the caller's snapshot */
+	PORTION_DIRECT,				/* by index or ctid, on a new snapshot */
+	PORTION_FREE				/* as the planner finds best */
 } PortionPlanning;
 
 /* What is known of a table with a period, until it is altered. */

@@ -176,10 +176,12 @@ is_locked(PortionTable *table)
 		"o.ctid OPERATOR(pg_catalog.=) ANY (" TIDS ") AND " RELS " IS NOT NULL";
 }
 
+/* Of no use to an index: the row is found by its ctid. */
 static char *
 overlaps(PortionTable *table)
 {
-	return psprintf("%s OPERATOR(pg_catalog.&&) " PORTION, dbp_portion_period(table, "o"));
+	return psprintf("(%s OPERATOR(pg_catalog.&&) " PORTION ") IS TRUE",
+					dbp_portion_period(table, "o"));
 }
 
 /* What is left of the row o outside of the portion, as a multirange. */

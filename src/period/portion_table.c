@@ -32,9 +32,12 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/rangetypes.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
@@ -228,6 +231,25 @@ dbp_portion_table(Relation rel)
 
 /* ---- plans ----------------------------------------------------------------- */
 
+/*
+ * plan_directly plans a statement that finds its rows by key or ctid.  Left alone, the
+ * planner reads all of a table that is empty now, and would go on to do so while calls
+ * fill it.
+ */
+static void
+plan_directly(SPIPlanPtr plan)
+{
+	int			nestlevel = NewGUCNestLevel();
+	CachedPlan *cached;
+
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	cached = SPI_plan_get_cached_plan(plan);
+	AtEOXact_GUC(false, nestlevel);
+	if (cached != NULL)
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+}
+
 static SPIPlanPtr
 get_plan(PortionTable *table, const char *sql, int n, const DbpParam *params,
 		 PortionPlanning planning)
@@ -244,12 +266,14 @@ get_plan(PortionTable *table, const char *sql, int n, const DbpParam *params,
 	types = palloc(sizeof(Oid) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		types[i] = params[i].type;
-	plan = dbp_sql_prepare(sql, n, types, planning == PORTION_WRITE ? CURSOR_OPT_GENERIC_PLAN : 0);
+	plan = dbp_sql_prepare(sql, n, types, planning == PORTION_FREE ? 0 : CURSOR_OPT_GENERIC_PLAN);
 	if (table->nplans < PLANS_MAX)
 	{
 		kept = MemoryContextAlloc(table->head.cxt, sizeof(*kept));
 		kept->sql = MemoryContextStrdup(table->head.cxt, sql);
 		SPI_keepplan(plan);
+		if (planning != PORTION_FREE)
+			plan_directly(plan);
 		kept->plan = plan;
 		kept->next = table->plans;
 		table->plans = kept;

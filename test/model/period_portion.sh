@@ -176,9 +176,9 @@ for round in $(seq "$ROUNDS"); do
 					print "BEGIN ISOLATION LEVEL " (r(4) ? "READ COMMITTED;" : r(2) ? "REPEATABLE READ;" : "SERIALIZABLE;")
 					if (verb == "update")
 						printf "SELECT dbpatterns.portion_update(\047shared\047, \047%s\047, %s, \047{\"s%d\": %d}\047);\n",
-							all ? "{\"g\": " group + 1 "}" : "{\"k\": " key "}", p, session, i
+							all ? "{\"g\": " group + 1 "}" : "{\"g\": " group + 1 ", \"k\": " key "}", p, session, i
 					else if (verb == "delete")
-						printf "SELECT dbpatterns.portion_delete(\047shared\047, \047{\"k\": %d}\047, %s);\n", key, p
+						printf "SELECT dbpatterns.portion_delete(\047shared\047, \047{\"g\": %d, \"k\": %d}\047, %s);\n", group + 1, key, p
 					else
 						printf "SELECT dbpatterns.portion_upsert(\047shared\047, \047{\"g\": 3, \"k\": %d, \"s%d\": %d}\047, %s);\n", key, session, i, p
 					printf "INSERT INTO did (session, keys, p, verb, value) VALUES (%d, \047{%s}\047, %s, \047%s\047, %d);\n",
