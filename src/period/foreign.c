@@ -397,11 +397,11 @@ check_columns(Relation child, Relation parent, const ForeignKey *key)
  * longer covered, or go; a new key goes on), 'set null', 'set default' (for that part of
  * their period).  constraint_name: NULL for one made of the names of table and columns.
  *
- * Raises 22004 (child, columns or parent is NULL), 42P01, 55000 (library and SQL versions differ,
- * no period), 22023 (bad value), 42501 (not the owner of both), 42703, 42830 (not the key of
- * parent), 42804 (types), 42710 (the name exists), 23503 (a row refers to nothing).  Locks SHARE ROW
- * EXCLUSIVE on both tables, parent first.  Runs as the caller; the triggers act as the owner of
- * the table they read or change.
+ * Raises 22004 (child, columns or parent is NULL), 42P01, 55000 (library and SQL versions
+ * differ, no period), 22023 (bad value), 42501 (not the owner of both), 42703, 42830 (not the
+ * key of parent), 42804 (types), 42710 (the name exists), 23503 (a row refers to nothing).
+ * Locks SHARE ROW EXCLUSIVE on both tables, parent first.  Runs as the caller; the triggers
+ * act as the owner of the table they read or change.
  */
 Datum
 dbpatterns_period_foreign_key(PG_FUNCTION_ARGS)

@@ -249,8 +249,8 @@ dbpatterns_price_at(PG_FUNCTION_ARGS)
  * before: when the price is reduced: neither the new price nor later ones count, and the
  * one that held when the lookback began does.  lookback: greater than zero; where the
  * period is of dates, it begins with the day it reaches back to.  Other arguments as for
- * price_set; price_lowest_detail
- * also tells when there was no price.  The rule is Article 6a of Directive 98/6/EC.
+ * price_set; price_lowest_detail also tells when there was no price.  The rule is Article
+ * 6a of Directive 98/6/EC.
  *
  * Raises and locks as price_at.  Runs as the caller.
  */
