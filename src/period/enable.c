@@ -376,6 +376,7 @@ dbpatterns_period_enable(PG_FUNCTION_ARGS)
 	Oid			relid;
 	char	   *table;
 	bool		again;
+	DbpOwnerScope scope;
 
 	dbp_require_argument(fcinfo, 0, "target", "Name the table.");
 	relid = PG_GETARG_OID(0);
@@ -407,7 +408,9 @@ dbpatterns_period_enable(PG_FUNCTION_ARGS)
 	}
 	require_sound(table, &request);
 	dbp_period_create_trigger(relid, &request.options);
+	dbp_enter_owner(&scope, dbp_relation_owner(relid));
 	bring_into_form(table, &request);
+	dbp_leave_owner(&scope);
 	set_not_null(relid, &request.options);
 	add_constraint(relid, &request);
 	CommandCounterIncrement();

@@ -216,6 +216,7 @@ take_period(Oid relid, const char *period)
 {
 	char	   *table = dbp_relation_name_by_oid(relid);
 	const char *column = quote_identifier(period);
+	DbpOwnerScope scope;
 
 	dbp_sql_query(psprintf("SELECT pg_catalog.count(*), pg_catalog.min(ctid::pg_catalog.text)"
 						   " FROM %s WHERE %s IS NULL OR pg_catalog.isempty(%s)"
@@ -229,9 +230,11 @@ take_period(Oid relid, const char *period)
 						dbp_sql_text(0, 0), table, period),
 				 errdetail("One of them is at ctid %s.", dbp_sql_text(0, 1)),
 				 errhint("A current row's period has a beginning and no end.")));
+	dbp_enter_owner(&scope, dbp_relation_owner(relid));
 	dbp_sql_query(psprintf("UPDATE %s SET %s = pg_catalog.tstzrange(pg_catalog.lower(%s), NULL)"
 						   " WHERE pg_catalog.upper(%s) OPERATOR(pg_catalog.=) 'infinity'",
 						   table, column, column, column), 0, NULL);
+	dbp_leave_owner(&scope);
 	dbp_versioning_command(psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
 									table, column));
 }

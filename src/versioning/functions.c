@@ -58,7 +58,7 @@ static const Reader readers[] = {
 	{"between", "from_time timestamptz, to_time timestamptz", DURING("b.%1$s"),
 		DURING("h.%1$s") " AND pg_catalog.upper(h.%1$s) OPERATOR(pg_catalog.>) $1",
 	"versions of rows that were current at some time from from_time up to, but not at, to_time"},
-	{"versions", "", NULL, NULL, "all versions of rows, the current ones too"},
+	{"versions", "", NULL, NULL, "all versions of rows, the current ones too"}, /* last */
 };
 
 /*
@@ -140,6 +140,16 @@ reader_query(Relation base, Oid historyid, const VersioningOptions *options,
 		appendStringInfo(&past, reader->history_condition, period);
 	}
 	return psprintf("%s UNION ALL %s", now.data, past.data);
+}
+
+/*
+ * dbp_versioning_all_query returns the query of <table>__versions, for those who would not
+ * call what somebody may have put in its place.
+ */
+char *
+dbp_versioning_all_query(Relation base, Oid historyid, const VersioningOptions *options)
+{
+	return reader_query(base, historyid, options, &readers[lengthof(readers) - 1]);
 }
 
 /*

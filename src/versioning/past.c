@@ -8,8 +8,8 @@
  * the key it had: where a key was changed, the earlier versions are found under
  * the earlier one.
  *
- * What reads and restores runs with the rights of the caller, through the
- * functions of the table.
+ * What reads and restores runs with the rights of the caller.  It does not call the
+ * functions of the table: their owner may have put others in their place.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -52,6 +52,7 @@ typedef struct Subject
 	char	   *history;
 	char	   *from;			/* FROM list item k: the key */
 	char	   *same_key;		/* condition that joins x to k */
+	char	   *versions;		/* query of all versions */
 	Oid			baseid;
 	Oid			historyid;
 	Oid			owner;
@@ -98,6 +99,12 @@ read_subject(FunctionCallInfo fcinfo, Subject *subject)
 				 errmsg("table %s is not versioned", subject->base),
 				 errhint("Call dbpatterns.versioning_enable for it.")));
 	subject->historyid = dbp_versioning_history(&subject->options);
+	if (!OidIsValid(subject->historyid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("history %s of table %s does not exist", subject->options.history,
+						subject->base),
+				 errhint("Restore it, or call dbpatterns.versioning_disable for the table.")));
 	subject->history = subject->options.history;
 	subject->owner = base->rd_rel->relowner;
 	subject->desc = CreateTupleDescCopyConstr(RelationGetDescr(base));
@@ -109,6 +116,7 @@ read_subject(FunctionCallInfo fcinfo, Subject *subject)
 				 errhint("Without one a row cannot be told from others; read the functions of the table.")));
 	dbp_require_key(fcinfo, 1, "key", subject->base, subject->key);
 	join_key(subject);
+	subject->versions = dbp_versioning_all_query(base, subject->historyid, &subject->options);
 	subject->from = psprintf("pg_catalog.jsonb_populate_record(NULL::%s, $1) k", subject->base);
 	table_close(base, NoLock);
 }
@@ -166,7 +174,7 @@ dbpatterns_row_history(PG_FUNCTION_ARGS)
 	SPI_connect();
 	dbp_enter_caller(&scope);
 	rows = dbp_sql_query(psprintf("WITH v AS (SELECT x.%s AS p, dbpatterns.row_to_jsonb(x) - %s AS r"
-								  " FROM %s() x, %s WHERE %s),"
+								  " FROM (%s) x, %s WHERE %s),"
 								  " w AS (SELECT p, r, lag(p) OVER o AS lp, lag(r) OVER o AS lr,"
 								  " lead(p) OVER o AS np FROM v"
 								  " WINDOW o AS (ORDER BY lower(p) NULLS FIRST, upper(p) NULLS LAST))"
@@ -179,7 +187,7 @@ dbpatterns_row_history(PG_FUNCTION_ARGS)
 								  " SELECT tstzrange(upper(p), lower(np)), 'D', NULL, NULL"
 								  "  WHERE NOT upper_inf(p) AND upper(p) IS DISTINCT FROM lower(np)) e"
 								  " ORDER BY 1",
-								  period, left_out(&subject), function_of(&subject, "versions"),
+								  period, left_out(&subject), subject.versions,
 								  subject.from, subject.same_key), 1, &param);
 	dbp_leave_owner(&scope);
 	for (uint64 i = 0; i < rows; i++)
@@ -243,8 +251,8 @@ dbpatterns_restore_as_of(PG_FUNCTION_ARGS)
 	read_subject(fcinfo, &subject);
 	params[0] = DBP_PARAM(JSONBOID, PG_GETARG_DATUM(1));
 	params[1] = DBP_PARAM(TIMESTAMPTZOID, PG_GETARG_DATUM(2));
-	then = psprintf("SELECT x.* FROM %s($2) x, %s WHERE %s", function_of(&subject, "as_of"),
-					subject.from, subject.same_key);
+	then = psprintf("SELECT x.* FROM (%s) x, %s WHERE x.%s @> $2 AND %s", subject.versions,
+					subject.from, quote_identifier(subject.options.period), subject.same_key);
 	columns = list_columns(&subject, "", true);
 
 	SPI_connect();

@@ -149,6 +149,8 @@ extern void dbp_versioning_rename_column(Oid historyid, const char *old_name,
 extern const DbpReaders dbp_versioning_readers;
 extern void dbp_versioning_make_functions(Oid baseid, Oid historyid,
 										  const VersioningOptions *options);
+extern char *dbp_versioning_all_query(Relation base, Oid historyid,
+									  const VersioningOptions *options);
 extern bool dbp_versioning_has_functions(Oid baseid);
 
 /* triggers.c */
