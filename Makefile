@@ -190,6 +190,7 @@ OBJS = \
 	src/versioning/check.o \
 	src/versioning/dropin.o \
 	src/versioning/dropin_history.o \
+	src/versioning/dropin_own.o \
 	src/versioning/dropin_period.o \
 	src/versioning/dropin_table.o \
 	src/versioning/dropin_write.o \

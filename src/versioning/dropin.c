@@ -299,7 +299,11 @@ before_update(DropinFiring *firing)
 	{
 		history = history_of(firing);
 		if (is_unchanged(firing, history))
+		{
+			if (!firing->own)
+				dbp_dropin_leave_alone(&lower);
 			return keep_version(firing);
+		}
 	}
 	upto = dbp_dropin_end(firing, &lower, false);
 	tuple = with_period(firing, dbp_dropin_open_period(firing, upto),
@@ -369,7 +373,8 @@ after_update(DropinFiring *firing)
 	/* The same period says that nothing has changed. */
 	if (table->ignore_unchanged && range_cmp_bounds(table->range, &lower, &next) == 0)
 	{
-		if (!is_unchanged(firing, history))
+		if (!is_unchanged(firing, history) &&
+			!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(firing->old->t_data)))
 			raise_tampered(firing);
 		return;
 	}
@@ -457,8 +462,7 @@ dbpatterns_versioning_dropin(PG_FUNCTION_ARGS)
 	{
 		firing.old = data->tg_trigtuple;
 		firing.new = TRIGGER_FIRED_BY_UPDATE(event) ? data->tg_newtuple : NULL;
-		firing.own =
-			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(firing.old->t_data));
+		firing.own = dbp_dropin_is_own(&firing);
 	}
 
 	/* Rows that are loaded keep their periods, and have a history already. */

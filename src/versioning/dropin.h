@@ -89,7 +89,7 @@ typedef struct DropinFiring
 	DropinTable *table;
 	HeapTuple	old;			/* or NULL */
 	HeapTuple	new;			/* or NULL */
-	bool		own;			/* this transaction made the old row */
+	bool		own;			/* this transaction began the old version */
 } DropinFiring;
 
 /* dropin_table.c */
@@ -116,5 +116,9 @@ extern void dbp_dropin_require_period(const DropinFiring *firing, HeapTuple tupl
 									  RangeBound *lower);
 extern TimestampTz dbp_dropin_now(const DropinFiring *firing);
 extern TimestampTz dbp_dropin_end(const DropinFiring *firing, const RangeBound *lower, bool quiet);
+
+/* dropin_own.c */
+extern bool dbp_dropin_is_own(const DropinFiring *firing);
+extern void dbp_dropin_leave_alone(const RangeBound *lower);
 
 #endif							/* DBP_DROPIN_H */
