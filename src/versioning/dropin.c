@@ -301,7 +301,7 @@ before_update(DropinFiring *firing)
 		if (is_unchanged(firing, history))
 		{
 			if (!firing->own)
-				dbp_dropin_leave_alone(&lower);
+				dbp_dropin_leave_alone(firing, &lower);
 			return keep_version(firing);
 		}
 	}

@@ -119,6 +119,6 @@ extern TimestampTz dbp_dropin_end(const DropinFiring *firing, const RangeBound *
 
 /* dropin_own.c */
 extern bool dbp_dropin_is_own(const DropinFiring *firing);
-extern void dbp_dropin_leave_alone(const RangeBound *lower);
+extern void dbp_dropin_leave_alone(const DropinFiring *firing, const RangeBound *lower);
 
 #endif							/* DBP_DROPIN_H */

@@ -11,8 +11,9 @@
  *
  * So there the period counts, too: a version that began before every time that
  * this transaction has used is not of its making, and of those that did not, for
- * transactions do not begin in the order of their changes, the beginnings of such
- * as were left alone are remembered.
+ * transactions do not begin in the order of their changes, those that were left
+ * alone are remembered.  They are known by their beginning and content, which stay
+ * as they are until the version ends.
  *
  * Copyright (c) 2026, dbpatterns contributors
  *
@@ -26,10 +27,18 @@
 #include "access/xact.h"
 #include "compat/compat.h"
 #include "storage/proc.h"
+#include "utils/datum.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "versioning/dropin.h"
+
+/* A version that was left alone. */
+typedef struct Kept
+{
+	TimestampTz began;
+	uint64		content;		/* hash of the columns that the history has */
+} Kept;
 
 static LocalTransactionId current = InvalidLocalTransactionId;
 static TimestampTz earliest;	/* time that this transaction has used */
@@ -48,6 +57,40 @@ note_time(const DropinFiring *firing)
 		kept = NULL;
 	}
 	earliest = Min(earliest, now);
+}
+
+static Kept
+make_key(const DropinFiring *firing, TimestampTz began)
+{
+	DropinHistory *history = dbp_dropin_history(firing->rel, firing->data->tg_trigger,
+												firing->table);
+	TupleDesc	desc = RelationGetDescr(firing->rel);
+	Kept		key = {began, 0};
+
+	for (int i = 0; i < history->ncolumns; i++)
+	{
+		bool		isnull;
+		Datum		value;
+		Form_pg_attribute att = TupleDescAttr(desc, history->from[i] - 1);
+
+		if (!history->watched[i])
+			continue;
+		value = heap_getattr(firing->old, history->from[i], desc, &isnull);
+		key.content = key.content * 31 +
+			(isnull ? 1 : datum_image_hash(value, att->attbyval, att->attlen));
+	}
+	return key;
+}
+
+static bool
+was_left_alone(const DropinFiring *firing, TimestampTz began)
+{
+	Kept		key;
+
+	if (kept == NULL)
+		return false;
+	key = make_key(firing, began);
+	return hash_search(kept, &key, HASH_FIND, NULL) != NULL;
 }
 
 /*
@@ -71,18 +114,18 @@ dbp_dropin_is_own(const DropinFiring *firing)
 	if (lower.infinite)
 		return false;
 	began = DatumGetTimestampTz(lower.val);
-	return began >= earliest &&
-		(kept == NULL || hash_search(kept, &began, HASH_FIND, NULL) == NULL);
+	return began >= earliest && !was_left_alone(firing, began);
 }
 
 /*
- * dbp_dropin_leave_alone remembers a version of another transaction, with that
- * beginning, that an update leaves as it is.
+ * dbp_dropin_leave_alone remembers the old row, a version of another transaction with
+ * that beginning, which an update leaves as it is.
  */
 void
-dbp_dropin_leave_alone(const RangeBound *lower)
+dbp_dropin_leave_alone(const DropinFiring *firing, const RangeBound *lower)
 {
 	TimestampTz began = DatumGetTimestampTz(lower->val);
+	Kept		key;
 
 	if (lower->infinite || began < earliest)
 		return;
@@ -90,11 +133,12 @@ dbp_dropin_leave_alone(const RangeBound *lower)
 	{
 		HASHCTL		ctl;
 
-		ctl.keysize = sizeof(TimestampTz);
-		ctl.entrysize = sizeof(TimestampTz);
+		ctl.keysize = sizeof(Kept);
+		ctl.entrysize = sizeof(Kept);
 		ctl.hcxt = TopTransactionContext;
 		kept = hash_create("dbpatterns versions left alone", 64, &ctl,
 						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	(void) hash_search(kept, &began, HASH_ENTER, NULL);
+	key = make_key(firing, began);
+	(void) hash_search(kept, &key, HASH_ENTER, NULL);
 }
