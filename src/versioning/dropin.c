@@ -437,9 +437,9 @@ after(DropinFiring *firing)
  * Raises 39P01 where it cannot be a trigger, 22023 and 22P02 for arguments,
  * 42703, 42804, 22004 and 22000 for the columns and values of the table, 42P01,
  * 3F000, 42809 and 42501 for the history, 27000 if another trigger changes what it
- * set, 55000 for a trigger without companion.  The first change locks the history
- * ROW EXCLUSIVE, until the transaction ends.  The history is written with the
- * rights of the table's owner, or of the caller if the owner has none.
+ * set, 55000 for a trigger without companion, or beside versioning_enable.  The first
+ * change locks the history ROW EXCLUSIVE, until the transaction ends.  The history is
+ * written with the rights of the table's owner, or of the caller if the owner has none.
  *
  * The contract is that of temporal_tables.
  */

@@ -31,6 +31,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "versioning/dropin.h"
+#include "versioning/versioning.h"
 
 #define ROW_EVENTS \
 	(TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE)
@@ -182,6 +183,22 @@ find_later_events(DropinTable *table, Relation rel, const Trigger *trigger)
 	table->later = after->tgtype & ROW_EVENTS;
 }
 
+/*
+ * require_alone raises where versioning_enable keeps the versions of the table: each
+ * would be written twice.
+ */
+static void
+require_alone(Relation rel, const Trigger *trigger)
+{
+	if (dbp_versioning_trigger(rel) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s is versioned by dbpatterns.versioning_enable",
+						dbp_relation_name(rel)),
+				 errhint("Drop the trigger \"%s\", or call dbpatterns.versioning_disable.",
+						 trigger->tgname)));
+}
+
 static void
 build_table(DbpRelState *head, Relation rel, void *arg)
 {
@@ -189,6 +206,7 @@ build_table(DbpRelState *head, Relation rel, void *arg)
 	Trigger    *trigger = arg;
 
 	dbp_check_version();
+	require_alone(rel, trigger);
 	if (trigger->tgnargs < 3 || trigger->tgnargs > 8)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
