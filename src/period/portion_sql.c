@@ -162,7 +162,8 @@ static char *
 locked_rows(PortionTable *table)
 {
 	if (table->partitioned)
-		return psprintf("pg_catalog.unnest(" TIDS ", " RELS ") AS l (tid, rel)"
+		return psprintf("ROWS FROM (pg_catalog.unnest(" TIDS "), pg_catalog.unnest(" RELS "))"
+						" AS l (tid, rel)"
 						" JOIN %s AS o ON o.ctid OPERATOR(pg_catalog.=) l.tid"
 						" AND o.tableoid OPERATOR(pg_catalog.=) l.rel", table->name);
 	return psprintf("%s AS o", table->name);

@@ -25,6 +25,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "compat/compat.h"
 #include "core/names.h"
 #include "core/owner.h"
 #include "core/target.h"
@@ -222,6 +223,7 @@ set_changes(ViewRow *row, bool *period_is_set)
 	for (int i = 0; i < table->desc->natts; i++)
 	{
 		if (TupleDescAttr(table->desc, i)->attisdropped ||
+			TupleDescAttr(table->desc, i)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL ||
 			!dbp_codec_changed(table->codec, i, row->old[i], row->old_null[i],
 							   row->new[i], row->new_null[i]))
 			continue;

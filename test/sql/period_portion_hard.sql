@@ -123,6 +123,25 @@ SELECT dbpatterns.portion_view_disable('mine');
 RESET ROLE;
 SELECT * FROM mine ORDER BY k, p;
 
+-- A partitioned table, where the server has exclusion constraints on those: from 17 on.
+DO $$
+BEGIN
+    IF current_setting('server_version_num')::int < 170000 THEN RETURN; END IF;
+    CREATE TABLE parted (k int, p daterange, v int) PARTITION BY LIST (k);
+    CREATE TABLE parted_odd PARTITION OF parted FOR VALUES IN (1, 3);
+    CREATE TABLE parted_even PARTITION OF parted FOR VALUES IN (2, 4);
+    PERFORM dbpatterns.period_enable('parted', '{k}', 'p');
+    INSERT INTO parted SELECT k, '[2025-01-01,2025-02-01)', 1 FROM generate_series(1, 3) k;
+    ASSERT dbpatterns.portion_update('parted', '{}', '[2025-01-10,2025-01-20)', '{"v": 2}') = 3;
+    ASSERT dbpatterns.portion_delete('parted', '{}', '[2025-01-12,2025-01-15)') = 3;
+    ASSERT dbpatterns.portion_upsert('parted', '{"k": 2, "v": 7}', '[2025-01-13,2025-02-15)') = 4;
+    ASSERT dbpatterns.portion_update('parted', '{"k": 1}', '[2025-01-05,2025-01-06)', '{"k": 4}') = 1;
+    ASSERT (SELECT string_agg(format('%s %s %s', tableoid::regclass, p, v), ', ' ORDER BY p) FROM parted WHERE k IN (1, 4)) =
+        'parted_odd [2025-01-01,2025-01-05) 1, parted_even [2025-01-05,2025-01-06) 1, parted_odd [2025-01-06,2025-01-10) 1, '
+        'parted_odd [2025-01-10,2025-01-12) 2, parted_odd [2025-01-15,2025-01-20) 2, parted_odd [2025-01-20,2025-02-01) 1';
+    DROP TABLE parted;
+END $$;
+
 -- The view.
 CREATE TABLE price (sku text, valid_at daterange, price numeric(10, 2), note text DEFAULT '-');
 SELECT dbpatterns.portion_view_enable('price');
