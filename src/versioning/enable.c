@@ -19,6 +19,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "compat/compat.h"
@@ -148,6 +149,29 @@ check_columns(Relation rel, const VersioningOptions *options)
 }
 
 /*
+ * refuse_drop_in raises for a table with the trigger that stands in for temporal_tables',
+ * here or in the extension of that name: both would keep versions.
+ */
+static void
+refuse_drop_in(Relation rel)
+{
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		char	   *function = get_func_name(trigger->tgfoid);
+
+		if (function == NULL || strcmp(function, "versioning") != 0 ||
+			trigger->tgenabled == TRIGGER_DISABLED)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s keeps versions by trigger \"%s\"", dbp_relation_name(rel),
+						trigger->tgname),
+				 errhint("Drop the trigger first; its history can be taken over.")));
+	}
+}
+
+/*
  * check_target raises unless the table can be versioned as requested.
  */
 static void
@@ -183,6 +207,7 @@ check_target(Relation rel, const Request *request)
 				 errmsg("table %s is the history of table %s and cannot be versioned",
 						dbp_relation_name(rel), dbp_relation_name_by_oid(table.baseid)),
 				 errhint("Name a table of your own.")));
+	refuse_drop_in(rel);
 	check_columns(rel, &request->options);
 }
 
@@ -341,10 +366,10 @@ same_interval(const Interval *a, const Interval *b)
  * partitioned table, a partition, a history), 0A000 (temporary or inheriting
  * table, clock on a partitioned one), 42804 (column of another type), 42703 (no
  * such column), 23514 (rows without an open period), 42723 (a function of the
- * reader's name exists), 55000 (another history).  Locks ACCESS EXCLUSIVE on target
- * and its partitions, then on the history.  Runs as the caller; history and functions
- * are made as the owner.  An identical second call changes nothing and says so;
- * another one replaces the settings.
+ * reader's name exists), 55000 (another history, or another trigger that keeps
+ * versions).  Locks ACCESS EXCLUSIVE on target and its partitions, then on the history.
+ * Runs as the caller; history and functions are made as the owner.  An identical second
+ * call changes nothing and says so; another one replaces the settings.
  */
 Datum
 dbpatterns_versioning_enable(PG_FUNCTION_ARGS)
@@ -387,6 +412,8 @@ dbpatterns_versioning_enable(PG_FUNCTION_ARGS)
 	table.partition_by = request.partition_by;
 	table.keep = request.keep;
 	changed |= dbp_versioning_sync(&table, &request.options, request.guard, true);
+	if (!again)
+		dbp_versioning_give_index(table.baseid, table.historyid, &request.options);
 	if (table.partition_by != NULL)
 		(void) dbp_versioning_make_partitions(&table, &request.options);
 	if (!changed)

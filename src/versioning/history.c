@@ -153,6 +153,27 @@ dbp_versioning_make_history(Oid baseid, const VersioningOptions *options, bool b
 	return dbp_versioning_history(options);
 }
 
+/*
+ * dbp_versioning_give_index gives a history that was taken over an index if it has none.
+ */
+void
+dbp_versioning_give_index(Oid baseid, Oid historyid, const VersioningOptions *options)
+{
+	Relation	base = table_open(baseid, AccessShareLock);
+	Relation	history = table_open(historyid, AccessShareLock);
+	bool		has_index = history->rd_rel->relhasindex;
+	DbpOwnerScope scope;
+
+	table_close(history, NoLock);
+	if (!has_index)
+	{
+		dbp_enter_owner(&scope, base->rd_rel->relowner);
+		make_index(base, options->history, options);
+		dbp_leave_owner(&scope);
+	}
+	table_close(base, NoLock);
+}
+
 static void
 refuse_history(Relation history, const char *why, const char *hint)
 {

@@ -136,6 +136,8 @@ extern bool dbp_versioning_has_history(Form_pg_attribute att,
 extern List *dbp_versioning_key(Relation base);
 extern Oid	dbp_versioning_make_history(Oid baseid, const VersioningOptions *options,
 										bool by_time);
+extern void dbp_versioning_give_index(Oid baseid, Oid historyid,
+									  const VersioningOptions *options);
 extern void dbp_versioning_check_history(Relation base, Relation history,
 										 const VersioningOptions *options);
 extern void dbp_versioning_check_types(Relation base, Relation history,

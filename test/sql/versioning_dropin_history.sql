@@ -277,9 +277,9 @@ SELECT refused('INSERT INTO t.seen VALUES (1)');
 CREATE TABLE twice (id int PRIMARY KEY, sys_period tstzrange);
 CREATE TABLE twice_history (LIKE twice);
 INSERT INTO twice VALUES (1, '[2000-01-01,)');
+SELECT dbpatterns.versioning_enable('twice');
 CREATE TRIGGER versioning BEFORE INSERT OR UPDATE OR DELETE ON twice
     FOR EACH ROW EXECUTE FUNCTION versioning('sys_period', 'twice_history', true);
-SELECT dbpatterns.versioning_enable('twice');
 SELECT refused('UPDATE t.twice SET id = 2');
 DROP TRIGGER versioning ON twice;
 UPDATE twice SET id = 2;

@@ -52,6 +52,9 @@ SELECT set_system_time('2020-05-01');
 UPDATE own SET v = 3;
 SELECT * FROM own_history ORDER BY sys_period;
 SELECT severity, object, problem, remedy FROM versioning_check('own');
+CREATE TABLE dropin (id int PRIMARY KEY, sys_period tstzrange NOT NULL);
+CREATE TRIGGER versioning BEFORE UPDATE ON dropin FOR EACH ROW EXECUTE FUNCTION versioning('sys_period', 'own_history', 'true');
+SELECT versioning_enable('dropin');
 
 -- Names of 63 bytes, and names that need quotes.
 SET client_min_messages = warning;
