@@ -166,10 +166,10 @@ dbp_period_expression(const PeriodOptions *options, Oid rangetype, const char *a
 	if (options->period != NULL)
 		return psprintf("%s%s", prefix, quote_identifier(options->period));
 	if (rangetype == DATERANGEOID || rangetype == TSTZRANGEOID)
-		return psprintf("%s(NULLIF(%s%s, '-infinity'), NULLIF(%s%s, 'infinity'))",
-						format_type_extended(rangetype, -1, FORMAT_TYPE_FORCE_QUALIFY),
-						prefix, quote_identifier(options->from),
-						prefix, quote_identifier(options->upto));
+		return psprintf("%1$s(CASE WHEN %2$s%3$s OPERATOR(pg_catalog.=) '-infinity' THEN NULL ELSE %2$s%3$s END,"
+						" CASE WHEN %2$s%4$s OPERATOR(pg_catalog.=) 'infinity' THEN NULL ELSE %2$s%4$s END)",
+						format_type_extended(rangetype, -1, FORMAT_TYPE_FORCE_QUALIFY), prefix,
+						quote_identifier(options->from), quote_identifier(options->upto));
 	return psprintf("%s(%s%s, %s%s)",
 					format_type_extended(rangetype, -1, FORMAT_TYPE_FORCE_QUALIFY),
 					prefix, quote_identifier(options->from),

@@ -114,7 +114,7 @@ dbpatterns_timeline(PG_FUNCTION_ARGS)
 	read_line(fcinfo, &line);
 	dbp_enter_caller(&scope);
 	put_rows((ReturnSetInfo *) fcinfo->resultinfo,
-			 dbp_sql_query(psprintf("SELECT %s::text, dbpatterns.row_to_jsonb(x) FROM %s ORDER BY %s",
+			 dbp_sql_query(psprintf("SELECT %s::text, dbpatterns.row_to_jsonb(x.*) FROM %s ORDER BY %s",
 									line.period, line.from, line.period), 1, &line.key));
 	dbp_leave_owner(&scope);
 	SPI_finish();
@@ -229,7 +229,7 @@ dbpatterns_coalesce_periods(PG_FUNCTION_ARGS)
 	read_line(fcinfo, &line);
 	options = &line.of.options;
 	runs = psprintf("WITH r AS MATERIALIZED (SELECT x.tableoid AS o, x.ctid AS c, %1$s AS p,"
-					"  dbpatterns.row_to_jsonb(x) - %2$s AS j FROM %3$s FOR UPDATE OF x),"
+					"  dbpatterns.row_to_jsonb(x.*) - %2$s AS j FROM %3$s FOR UPDATE OF x),"
 					" n AS (SELECT *, CASE WHEN lag(j) OVER w = j AND lag(p) OVER w -|- p"
 					"  THEN 0 ELSE 1 END AS first FROM r WINDOW w AS (ORDER BY p)),"
 					" g AS (SELECT *, sum(first) OVER (ORDER BY p) AS run FROM n),"

@@ -23,6 +23,7 @@
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_policy.h"
+#include "catalog/pg_type.h"
 #include "core/ddl.h"
 #include "core/names.h"
 #include "core/owner.h"
@@ -93,6 +94,22 @@ follow_owner(const VersionedTable *table)
 }
 
 /*
+ * require_period raises 55000 if the period was dropped or is of another type.
+ */
+static void
+require_period(Oid relid, const char *period)
+{
+	AttrNumber	attno = get_attnum(relid, period);
+
+	if (attno == InvalidAttrNumber || get_atttype(relid, attno) != TSTZRANGEOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("column \"%s\" is the system time period of table %s", period,
+						dbp_relation_name_by_oid(relid)),
+				 errhint("Call dbpatterns.versioning_disable for the table first.")));
+}
+
+/*
  * bring_in_line brings everything in line with a versioned table.
  */
 static void
@@ -104,6 +121,7 @@ bring_in_line(Oid relid)
 
 	if (!read_table(relid, &table, &options, &guard))
 		return;
+	require_period(relid, options.period);
 	follow_owner(&table);
 	options.history = dbp_relation_name_by_oid(table.historyid);
 	(void) dbp_versioning_sync(&table, &options, guard, false);

@@ -173,7 +173,7 @@ dbpatterns_row_history(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	dbp_enter_caller(&scope);
-	rows = dbp_sql_query(psprintf("WITH v AS (SELECT x.%s AS p, dbpatterns.row_to_jsonb(x) - %s AS r"
+	rows = dbp_sql_query(psprintf("WITH v AS (SELECT x.%s AS p, dbpatterns.row_to_jsonb(x.*) - %s AS r"
 								  " FROM (%s) x, %s WHERE %s),"
 								  " w AS (SELECT p, r, lag(p) OVER o AS lp, lag(r) OVER o AS lr,"
 								  " lead(p) OVER o AS np FROM v"

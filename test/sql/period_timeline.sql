@@ -32,6 +32,14 @@ SELECT coalesce_periods('span', '{"id": 1}');
 SELECT id, f, t, v FROM span ORDER BY id, f;
 SELECT count(*) FROM span_history;
 
+-- Columns with the names that our queries use.
+CREATE TABLE names (x int, k int, c int, o int, j int, p int, run int, g int, m int, first int, valid daterange);
+SELECT period_enable('names', '{x,k}', 'valid');
+INSERT INTO names (x, k, valid) VALUES (1, 1, '[2020-01-01,2020-02-01)'), (1, 1, '[2020-02-01,2020-03-01)');
+SELECT coalesce_periods('names', '{"x": 1, "k": 1}');
+SELECT period, "row" - '{c,o,j,p,run,g,m,first}'::text[] AS "row" FROM timeline('names', '{"x": 1, "k": 1}');
+SELECT * FROM gaps('names', '{"x": 1, "k": 1}', '[2019-01-01,2021-01-01)');
+
 -- Refused.
 CREATE TABLE plain (id int);
 SELECT * FROM timeline('plain', '{"id": 1}');

@@ -73,6 +73,10 @@ SELECT set_system_time('2020-07-01');
 EXECUTE change;
 SELECT id, added, sys_period FROM t__versions() ORDER BY sys_period DESC LIMIT 2;
 
+-- The period stays what it is.
+ALTER TABLE t DROP COLUMN sys_period;
+ALTER TABLE t ALTER COLUMN sys_period TYPE text;
+
 -- Constraints of the table are none of the history.
 ALTER TABLE t ADD COLUMN must int NOT NULL DEFAULT 1 CHECK (must > 0) UNIQUE;
 ALTER TABLE t ALTER COLUMN must DROP NOT NULL;

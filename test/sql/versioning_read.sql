@@ -145,6 +145,16 @@ SELECT restore_as_of('customer', '{"id": 1}', '2020-01-15');
 SELECT restore_as_of('customer', '{"id": 1}', NULL);
 SELECT email FROM customer WHERE id = 1;
 
+-- Columns with the names that our queries use.
+CREATE TABLE names (k int PRIMARY KEY, x int, v int, r int, p int, b int, h int);
+SELECT versioning_enable('names');
+INSERT INTO names VALUES (1, 1);
+SELECT set_system_time('2020-08-15');
+UPDATE names SET x = 2;
+SELECT op, "row", changed FROM row_history('names', '{"k": 1}');
+SELECT restore_as_of('names', '{"k": 1}', '2020-08-10');
+SELECT history_erase('names', '{"k": 1}', 'test');
+
 -- Identity columns, and a key of several columns with its own operators.
 CREATE TABLE multi ("A b" int, c bpchar(5), d int GENERATED ALWAYS AS IDENTITY, v int, PRIMARY KEY (c, "A b"));
 SELECT versioning_enable('multi');
