@@ -1,11 +1,14 @@
-# Memory stays flat: a statement of a million rows needs hardly more with
-# versions than without, and many statements leave nothing behind.
+# Memory stays flat: a statement of many rows needs hardly more with versions than
+# without (the server's own queue of trigger events), and many statements leave
+# nothing behind.  DBP_ROWS=1000000 tries a million.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+my $rows = $ENV{DBP_ROWS} || 200_000;
+my $allowed = int(16 + 48 * $rows / 1_000_000);
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf',
@@ -13,13 +16,13 @@ $node->append_conf('postgresql.conf',
 $node->start;
 sub sql { return $node->safe_psql('postgres', shift); }
 
-sql(q{
+sql(qq{
 	CREATE EXTENSION dbpatterns;
 	CREATE FUNCTION peak() RETURNS bigint LANGUAGE sql AS
-		$$ SELECT substring(pg_read_file('/proc/self/status', 0, 100000) FROM 'VmHWM:\s+(\d+) kB')::bigint $$;
+		\$\$ SELECT substring(pg_read_file('/proc/self/status', 0, 100000) FROM 'VmHWM:\\s+(\\d+) kB')::bigint \$\$;
 	CREATE FUNCTION used() RETURNS bigint LANGUAGE sql AS
-		$$ SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts $$;
-	CREATE TABLE plain AS SELECT i AS id, 0 AS v, repeat('x', 20) AS t FROM generate_series(1, 1000000) i;
+		\$\$ SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts \$\$;
+	CREATE TABLE plain AS SELECT i AS id, 0 AS v, repeat('x', 20) AS t FROM generate_series(1, $rows) i;
 	ALTER TABLE plain ADD PRIMARY KEY (id);
 	CREATE TABLE versioned (LIKE plain INCLUDING ALL);
 	INSERT INTO versioned TABLE plain;
@@ -28,19 +31,19 @@ sql(q{
 SKIP:
 {
 	skip 'no /proc here', 2 unless -r '/proc/self/status';
-	foreach my $statement ('UPDATE %s SET v = v + 1', 'DELETE FROM %s WHERE id > 500000')
+	foreach my $statement ('UPDATE %s SET v = v + 1', 'DELETE FROM %s WHERE id > ' . $rows / 2)
 	{
 		my ($name) = $statement =~ /(\w+)/;
 		my $without = sql(sprintf("$statement; SELECT peak()", 'plain'));
 		my $with = sql(sprintf("$statement; SELECT peak()", 'versioned'));
 		my $more = int(($with - $without) / 1024);
-		cmp_ok($more, '<=', 64, "$name of many rows needs $more MB more");
+		cmp_ok($more, '<=', $allowed, "$name of many rows needs $more MB more");
 	}
 	my $before = sql('SELECT peak()');
 	my $more = int((sql('TRUNCATE versioned; SELECT peak()') - $before) / 1024);
-	cmp_ok($more, '<=', 64, "TRUNCATE that archives needs $more MB more");
+	cmp_ok($more, '<=', $allowed, "TRUNCATE that archives needs $more MB more");
 }
-is(sql('SELECT count(*) FROM versioned_history'), '2000000', 'all of them are archived');
+is(sql('SELECT count(*) FROM versioned_history'), 2 * $rows, 'all of them are archived');
 
 sql(q{
 	CREATE TABLE one (id int PRIMARY KEY, v int);
@@ -75,7 +78,7 @@ sql(q{
 my ($before, $after) = split /\n/, sql(q{
 	CALL statements(2000);
 	SELECT used();
-	CALL statements(100000);
+	CALL statements(30000);
 	SELECT used();
 });
 cmp_ok($after - $before, '<', 500000, 'many statements leave nothing behind: ' . ($after - $before));
